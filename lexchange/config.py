@@ -1,0 +1,39 @@
+"""Every limit of the exchange, named with its unit, read once from `LEXCHANGE_<NAME>`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from lexchange.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes, counts and times. The environment variable of `body_bytes` is LEXCHANGE_BODY_BYTES, and so on."""
+
+    body_bytes: int = 65_536  # a request, REST or gRPC
+    field_count: int = 200  # fields in `data`
+    value_bytes: int = 4_096  # one value, as UTF-8
+    buyer_answer_bytes: int = 262_144  # read from a buyer at most
+    stored_answer_bytes: int = 4_096  # kept of an answer that is not a bid
+    connections_per_buyer: int = 64
+    in_flight: int = 512  # calls at once in a process; above: overloaded
+    ping_timeout_floor_ms: int = 50  # a buyer with less time left is not asked
+    answer_reserve_ms: int = 30  # kept back from the caller's deadline for our own work
+    late_grace_ms: int = 1_000  # a buyer's answer is still recorded, as late, so long after his time-out
+    drain_s: int = 30  # in-flight calls get this long on SIGTERM
+    idempotency_h: int = 24  # how long an idempotency key is remembered
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
+        """Read overrides; raises ConfigError naming the variable and what was expected."""
+        found: dict[str, int] = {}
+        for limit in fields(cls):
+            name = f"LEXCHANGE_{limit.name.upper()}"
+            text = environment.get(name)
+            if text is None:
+                continue
+            if not text.isdecimal() or int(text) < 1:
+                raise ConfigError(f"{name}: expected a whole number of at least 1, got {text!r}")
+            found[limit.name] = int(text)
+        return cls(**found)

@@ -1,0 +1,185 @@
+"""What the exchange remembers of a ping and a lead, and the states they pass through.
+
+These values are stored as they are; their field names are the stored names.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class PingState(StrEnum):
+    """Where a ping stands. Only `offered` can be posted, and only once."""
+
+    OFFERED = "offered"
+    NO_SALE = "no_sale"
+    CLAIMED = "claimed"
+
+
+class LeadState(StrEnum):
+    """Where a lead stands.
+
+    `claimed` and `sending` are passing states. `failed` is definite: no byte can have left.
+    `unknown` means the buyer may have the lead; only an operator or an idempotent re-send resolves it.
+    """
+
+    CLAIMED = "claimed"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+LEAD_TRANSITIONS: dict[LeadState, frozenset[LeadState]] = {
+    LeadState.CLAIMED: frozenset({LeadState.SENDING, LeadState.REJECTED, LeadState.FAILED}),
+    LeadState.SENDING: frozenset(
+        # sending -> sending is the next attempt, at the next bidder
+        {LeadState.SENDING, LeadState.DELIVERED, LeadState.REJECTED, LeadState.FAILED, LeadState.UNKNOWN}
+    ),
+    LeadState.UNKNOWN: frozenset({LeadState.DELIVERED, LeadState.FAILED}),
+    LeadState.DELIVERED: frozenset(),
+    LeadState.REJECTED: frozenset(),
+    LeadState.FAILED: frozenset(),
+}
+
+
+class PingOutcome(StrEnum):
+    """What a buyer did in an auction."""
+
+    NOT_ASKED = "not_asked"
+    BID = "bid"
+    NO_BID = "no_bid"  # refused, or accepted without a usable bid
+    BELOW_FLOOR = "below_floor"  # under min_bid, or not enough for the source's payout
+    INVALID_ANSWER = "invalid_answer"
+    UNREACHABLE = "unreachable"  # address, DNS, connect, TLS, reset
+    TIMED_OUT = "timed_out"
+    OPEN = "open"  # still asked when the answer left; becomes late or timed_out
+    LATE = "late"
+
+
+class SkipReason(StrEnum):
+    """Why a buyer was not asked. The first that applies is kept."""
+
+    PAUSED = "paused"
+    SOURCE_EXCLUDED = "source_excluded"
+    CLOSED = "closed"  # outside his schedule
+    FILTERED = "filtered"
+    CAP_REACHED = "cap_reached"
+    DUPLICATE = "duplicate"
+    PING_LIMIT = "ping_limit"
+    NO_TIME = "no_time"  # the caller's deadline leaves less than the smallest ping time-out
+    UNMAPPABLE = "unmappable"  # the lead's values cannot be written into his format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerPing:
+    """One buyer's part in an auction: asked or not, what he answered, how long it took."""
+
+    buyer: str
+    outcome: PingOutcome
+    skip: SkipReason | None = None
+    detail: str = ""  # the failed rule, the error, the buyer's own reason
+    bid_micros: int | None = None
+    asked_ms: int | None = None  # epoch ms
+    latency_us: int | None = None
+    http_status: int | None = None
+    answer: str | None = None  # raw text; whole for a bidder, else cut to the audit limit
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """A stored ping with its whole auction."""
+
+    ping_id: str
+    campaign: str
+    src: str
+    is_test: bool
+    created_ms: int
+    expires_ms: int
+    state: PingState
+    config_version: str
+    reason: str = ""  # why there was no sale
+    detail: str = ""
+    winner: str | None = None
+    bid_micros: int | None = None
+    payout_micros: int | None = None
+    payout_rule: str = ""  # what made the payout of the bid, e.g. revenue_share 0.85
+    routing_mode: str = ""
+    seed: int = 0  # what the weighted draw used
+    turns: dict[str, int] = field(default_factory=dict)  # round_robin: last sale of each buyer, epoch ms
+    repeat_key: str | None = None
+    lead_id: str | None = None
+    data: dict[str, str] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)  # names of fields the schema does not know
+    problems: list[dict[str, str]] = field(default_factory=list)
+    buyers: list[BuyerPing] = field(default_factory=list)
+
+
+class AttemptOutcome(StrEnum):
+    """What became of one attempt to hand a lead to a buyer."""
+
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    NOT_SENT = "not_sent"  # no byte can have left
+    TIMED_OUT = "timed_out"  # unknown
+    BROKEN = "broken"  # bytes left, then the connection broke: unknown
+    INVALID_ANSWER = "invalid_answer"  # unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt to hand a lead to a buyer."""
+
+    delivery_id: str
+    buyer: str
+    bid_micros: int
+    outcome: AttemptOutcome = AttemptOutcome.SENDING
+    started_ms: int
+    latency_us: int | None = None
+    is_sent: bool | None = None  # whether a byte may have left; None while sending
+    detail: str = ""
+    http_status: int | None = None
+    answer: str | None = None
+    price_micros: int | None = None  # the buyer's final price, where his post answer names one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapTake:
+    """One slot (or sum of micros) of a cap: granted only while the counter stays at or below `limit`."""
+
+    counter: str
+    amount: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """A stored lead with every attempt to deliver it."""
+
+    lead_id: str
+    ping_id: str | None  # None: direct post
+    campaign: str
+    src: str
+    is_test: bool
+    created_ms: int
+    updated_ms: int
+    state: LeadState
+    config_version: str
+    reason: str = ""
+    detail: str = ""
+    delivery_id: str | None = None  # of the last attempt
+    buyer: str | None = None
+    price_micros: int | None = None  # what the buyer owes, once delivered
+    payout_micros: int | None = None  # what the source earns, once delivered; promised before
+    payout_rule: str = ""
+    routing_mode: str = ""
+    seed: int = 0
+    turns: dict[str, int] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+    problems: list[dict[str, str]] = field(default_factory=list)
+    buyers: list[BuyerPing] = field(default_factory=list)  # the auction, on a direct post
+    attempts: list[Attempt] = field(default_factory=list)
+    takes: list[CapTake] = field(default_factory=list)  # cap slots the lead holds now

@@ -1,0 +1,16 @@
+"""Log events, one JSON object a line on stderr. Names and ids only: never a key, never a lead's values."""
+
+import sys
+import time
+from typing import TextIO
+
+import orjson
+
+_stream: TextIO = sys.stderr
+
+
+def log_event(event: str, **facts: str | int | float | bool | None) -> None:
+    """Write one event, e.g. `log_event("ping_rejected", reason="no_eligible_buyer", ping_id=…)`."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = orjson.dumps({"time": stamp, "event": event} | facts).decode()
+    _stream.write(line + "\n")
