@@ -154,9 +154,7 @@ class FieldSpec:
 
 
 def _system(name: str, ping: bool, post: bool, description: str) -> FieldSpec:
-    return FieldSpec(
-        name=name, required_on_ping=ping, required_on_post=post, description=description, is_system=True
-    )
+    return FieldSpec(name=name, required_on_ping=ping, required_on_post=post, description=description, is_system=True)
 
 
 TEST_MODE_FIELD = "Test_Mode"

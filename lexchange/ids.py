@@ -5,11 +5,12 @@ Time leads, so that new rows land at the end of the index; the random part canno
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lexchange.clock import Clock
 
 RANDOM_BYTES = 10
+POOL_IDS = 256
 PING_ID = re.compile(r"PING-[0-9A-F]{13,64}")
 
 
@@ -24,9 +25,7 @@ class Ids:
     def __init__(self, clock: Clock, random_hex: Callable[[int], str] = secrets.token_hex) -> None:
         self._clock = clock
         self._random_hex = random_hex
-
-    def _token(self, prefix: str) -> str:
-        return f"{prefix}{self._clock.now_ms():012X}{self._random_hex(RANDOM_BYTES).upper()}"
+        self._pool: Iterator[str] = iter(())
 
     def ping_id(self) -> str:
         """`PING-…`, the token a source posts with."""
@@ -39,3 +38,13 @@ class Ids:
     def delivery_id(self) -> str:
         """`DEL-…`, one per attempt to hand a lead to a buyer."""
         return self._token("DEL-")
+
+    def _token(self, prefix: str) -> str:
+        return f"{prefix}{self._clock.now_ms():012X}{next(self._pool, None) or self._refill()}"
+
+    def _refill(self) -> str:
+        """Asking the kernel costs more than everything else about an id, so many are drawn at once."""
+        digits = self._random_hex(RANDOM_BYTES * POOL_IDS).upper()
+        width = RANDOM_BYTES * 2
+        self._pool = iter([digits[start : start + width] for start in range(0, len(digits), width)])
+        return next(self._pool)

@@ -155,6 +155,19 @@ class CapTake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What makes a lead a duplicate of another: the same digest in the same scope, created at or after `since_ms`.
+
+    `scope_key` is empty for a whole campaign, else it names the source or buyer among whose leads one is looked for.
+    """
+
+    campaign: str
+    scope_key: str
+    digest: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
     """A stored lead with every attempt to deliver it."""
 

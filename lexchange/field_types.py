@@ -1,0 +1,130 @@
+"""Field types: what text a typed field may hold, and how that is told to the caller. Enums are the schema's business.
+
+A value is passed on exactly as sent, so a type promises the buyer well-formed text: nothing is trimmed.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from ipaddress import ip_address
+from typing import TypeAlias
+
+import phonenumbers
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from email_validator.rfc_constants import EMAIL_MAX_LENGTH
+
+from lexchange.campaign import FieldType
+from lexchange.money import parse_number
+
+Fits: TypeAlias = Callable[[str], bool]
+
+_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_BOOLEANS = frozenset({"true", "false", "1", "0", "yes", "no"})
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?", re.ASCII)
+_ZIPCODE = re.compile(r"\d{5}(?:-\d{4})?", re.ASCII)
+_URL = re.compile(
+    r"""https?://
+    (?:[^\s/?#@]*@)?                                 # user
+    (?:\[[0-9a-f:.]+\] | \w(?:[\w.-]*\w)?\.?)        # host: IPv6, or a name in any script, or IPv4
+    (?::\d{1,5})?
+    (?:[/?#]\S*)?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+# Addresses that the library accepts too, at a twentieth of its cost; it decides the rest (accents and such).
+_PLAIN_EMAIL = re.compile(
+    r"[a-z0-9_+-]{1,64}(?:\.[a-z0-9_+-]{1,32}){0,4}@(?:[a-z0-9]{1,63}\.){1,3}[a-z]{2,24}",
+    re.ASCII | re.IGNORECASE,
+)
+_PLAIN_EMAIL_CHARACTERS = 64
+_RESERVED_DOMAINS = tuple(f".{name}" for name in SPECIAL_USE_DOMAIN_NAMES)
+
+# Ten digits, or eleven from 1 on, however punctuated: a North American number. The library decides the rest.
+_PLAIN_PHONE = re.compile(r"(?:\+?1)?(?:[ ().\-/]*\d){10}", re.ASCII)
+_PHONE = re.compile(r"\+?[\d ().\-/]+(?:(?:x|ext\.?) ?\d{1,6})?", re.ASCII | re.IGNORECASE)
+
+_STATES = """
+AL Alabama, AK Alaska, AZ Arizona, AR Arkansas, CA California, CO Colorado, CT Connecticut, DE Delaware,
+FL Florida, GA Georgia, HI Hawaii, ID Idaho, IL Illinois, IN Indiana, IA Iowa, KS Kansas, KY Kentucky,
+LA Louisiana, ME Maine, MD Maryland, MA Massachusetts, MI Michigan, MN Minnesota, MS Mississippi, MO Missouri,
+MT Montana, NE Nebraska, NV Nevada, NH New Hampshire, NJ New Jersey, NM New Mexico, NY New York,
+NC North Carolina, ND North Dakota, OH Ohio, OK Oklahoma, OR Oregon, PA Pennsylvania, RI Rhode Island,
+SC South Carolina, SD South Dakota, TN Tennessee, TX Texas, UT Utah, VT Vermont, VA Virginia, WA Washington,
+WV West Virginia, WI Wisconsin, WY Wyoming, DC District of Columbia, AS American Samoa, GU Guam,
+MP Northern Mariana Islands, PR Puerto Rico, VI Virgin Islands, VI U.S. Virgin Islands,
+UM U.S. Minor Outlying Islands, FM Federated States of Micronesia, MH Marshall Islands, PW Palau,
+AA Armed Forces Americas, AE Armed Forces Europe, AP Armed Forces Pacific
+"""
+_STATE_TEXTS = frozenset(
+    text.casefold() for entry in _STATES.split(",") for text in entry.strip().split(" ", maxsplit=1)
+)
+
+
+def _is_number(value: str) -> bool:
+    number = parse_number(value)
+    return number is not None and number.adjusted() <= 307  # beyond, it is no finite JSON number for most readers
+
+
+def _is_date(value: str) -> bool:
+    return bool(_DATE.fullmatch(value)) and _parses(date.fromisoformat, value)
+
+
+def _is_datetime(value: str) -> bool:
+    return bool(_DATETIME.fullmatch(value)) and _parses(datetime.fromisoformat, value)
+
+
+def _is_email(value: str) -> bool:
+    if len(value) <= _PLAIN_EMAIL_CHARACTERS and _PLAIN_EMAIL.fullmatch(value):
+        domain = value[value.index("@") + 1 :].lower()
+        if not f".{domain}".endswith(_RESERVED_DOMAINS):
+            return True
+    if len(value) > EMAIL_MAX_LENGTH:  # the library says so too, after much work
+        return False
+    try:
+        validate_email(value, check_deliverability=False)
+    except EmailNotValidError:
+        return False
+    return True
+
+
+def _is_phone(value: str) -> bool:
+    if _PLAIN_PHONE.fullmatch(value):
+        return True
+    if not _PHONE.fullmatch(value):  # the library would find a number inside a sentence
+        return False
+    try:
+        number = phonenumbers.parse(value, "US")
+    except phonenumbers.NumberParseException:
+        return False
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    return bool(reason == phonenumbers.ValidationResult.IS_POSSIBLE)
+
+
+def _is_ip(value: str) -> bool:
+    return "%" not in value and _parses(ip_address, value)
+
+
+def _parses(parse: Callable[[str], object], value: str) -> bool:
+    try:
+        parse(value)
+    except ValueError:
+        return False
+    return True
+
+
+# The check (None: any text) and what was expected.
+FIELD_TYPES: dict[FieldType, tuple[Fits | None, str]] = {
+    FieldType.STRING: (None, "text"),
+    FieldType.INTEGER: (lambda value: bool(_INTEGER.fullmatch(value)), "a whole number, such as 42"),
+    FieldType.NUMBER: (_is_number, "a number, such as 12.5"),
+    FieldType.BOOLEAN: (lambda value: value.lower() in _BOOLEANS, "true, false, 1, 0, yes or no"),
+    FieldType.DATE: (_is_date, "a date as YYYY-MM-DD"),
+    FieldType.DATETIME: (_is_datetime, "an ISO 8601 date and time, such as 2026-11-24T09:30:00Z"),
+    FieldType.EMAIL: (_is_email, "an e-mail address, such as name@example.com"),
+    FieldType.PHONE: (_is_phone, "a phone number: 10 digits, or + and the country code"),
+    FieldType.ZIPCODE: (lambda value: bool(_ZIPCODE.fullmatch(value)), "a US ZIP code, 90210 or 90210-1234"),
+    FieldType.STATE: (lambda value: value.casefold() in _STATE_TEXTS, "a US state, CA or California"),
+    FieldType.URL: (lambda value: bool(_URL.fullmatch(value)), "an http or https URL with a host"),
+    FieldType.IP: (_is_ip, "an IPv4 or IPv6 address"),
+}
