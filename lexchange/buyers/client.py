@@ -1,0 +1,352 @@
+"""The only outbound HTTP: sends one exact request to a buyer's endpoint and gives its answer or why there is none.
+
+It owns requests, pools of keep-alive connections, name resolution and the address check of every new connection. It
+knows nothing of leads, bids or retries, follows no redirect, decodes no body and reads no proxy settings.
+"""
+
+import asyncio
+import errno
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from lexchange.buyers.addresses import AddressRule, Endpoint
+from lexchange.buyers.connection import CLOCK_TICK_S, CLOSED, Connection, Pool
+from lexchange.buyers.http_answer import (
+    AnswerReader,
+    BuyerAnswer,
+    BuyerFailure,
+    ClientLimits,
+    FailureKind,
+    KnownHeads,
+    not_sent,
+)
+
+__all__ = [
+    "AddressRule",
+    "BuyerAnswer",
+    "BuyerClient",
+    "BuyerFailure",
+    "BuyerRequest",
+    "ClientLimits",
+    "Endpoint",
+    "FailureKind",
+    "check_headers",
+]
+
+MAX_ADDRESSES_TRIED = 8
+MAX_LOOKUPS = 32  # names resolved at once; a name that hangs occupies one place, however many calls wait for it
+MAX_HEADS_KEPT = 1_024
+
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_QUERY = re.compile(r"[!-\"$-~]*")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_HEADER_VALUE = re.compile(r"[\t -~\xa0-\xff]{0,8192}")
+_FRAMING_HEADERS = frozenset(
+    ("content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+)
+_DEFAULT_HEADERS = (
+    ("User-Agent", "lexchange/0.1"),
+    ("Accept-Encoding", "identity"),
+    ("Connection", "keep-alive"),
+)
+
+Resolve = Callable[[str], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerRequest:
+    """The exact bytes to send. `query` comes encoded and is added to the endpoint's own."""
+
+    endpoint: Endpoint
+    method: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    query: str = ""
+
+
+def check_headers(headers: Iterable[tuple[str, str]]) -> None:
+    """Raise ValueError, naming the header but never its value, unless all of them may be sent."""
+    for name, value in headers:
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"header {name!r}: expected a name of letters, digits and hyphens")
+        if name.lower() in _FRAMING_HEADERS:
+            raise ValueError(f"header {name}: expected none, the client sets it")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"header {name}: expected at most 8192 Latin-1 characters without line breaks")
+        if name.lower() == "connection" and value.lower() not in ("close", "keep-alive"):
+            raise ValueError("header Connection: expected close or keep-alive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """A request's head up to the length of its body, cut where a query goes."""
+
+    start: bytes
+    rest: bytes
+    whole: bytes
+    query_mark: bytes
+    is_bodiless: bool  # without a body, no length either
+    is_head: bool
+    is_last: bool
+
+    @classmethod
+    def build(cls, endpoint: Endpoint, method: str, headers: tuple[tuple[str, str], ...]) -> "_Head":
+        if not _METHOD.fullmatch(method):
+            raise ValueError("method: expected upper-case letters")
+        check_headers(headers)
+        given = {name.lower(): value for name, value in headers}
+        defaults = [(name, value) for name, value in _DEFAULT_HEADERS if name.lower() not in given]
+        lines = [("Host", endpoint.authority), *defaults, *headers]
+        start = method.encode("ascii") + b" " + endpoint.target
+        rest = (" HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines)).encode("latin-1")
+        return cls(
+            start=start,
+            rest=rest,
+            whole=start + rest,
+            query_mark=b"&" if b"?" in endpoint.target else b"?",
+            is_bodiless=method in ("GET", "HEAD"),
+            is_head=method == "HEAD",
+            is_last=given.get("connection", "").lower() == "close",
+        )
+
+    def write(self, query: str, body: bytes) -> bytes:
+        """The whole request. Raises ValueError for a query that is not encoded."""
+        head = self.whole
+        if query:
+            if not _QUERY.fullmatch(query):
+                raise ValueError("query: expected encoded ASCII without spaces and #")
+            head = b"".join((self.start, self.query_mark, query.encode("ascii"), self.rest))
+        if self.is_bodiless and not body:
+            return head + b"\r\n"
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+class BuyerClient:
+    """Sends requests to buyers. One per process, used in one event loop; `aclose` ends every connection.
+
+    `tls_contexts` are used as they come, by the name that an endpoint gives; "" replaces the verifying default.
+    `resolve` gives the addresses of a host name; it runs in a thread and raises OSError.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: ClientLimits,
+        address_rule: AddressRule,
+        tls_contexts: Mapping[str, ssl.SSLContext] | None = None,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._limits = limits
+        self._address_rule = address_rule
+        self._tls_contexts = dict(tls_contexts or {})
+        self._resolve = resolve or _resolve
+        self._resolvers = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="buyer-names")
+        self._lookups: dict[str, asyncio.Future[Sequence[str]]] = {}
+        self._heads: dict[tuple[str, bytes, str, tuple[tuple[str, str], ...]], _Head] = {}
+        self._pools: dict[str, Pool] = {}
+        self._known_heads: KnownHeads = {}
+        self._is_closed = False
+
+    async def send(self, request: BuyerRequest, *, deadline: float) -> BuyerAnswer | BuyerFailure:
+        """Send once; `deadline` is on the loop's clock. Raises nothing but CancelledError, which ends the call."""
+        endpoint = request.endpoint
+        try:
+            head = self._heads.get((endpoint.origin, endpoint.target, request.method, request.headers))
+            if head is None:
+                head = self._build_head(request)
+            message = head.write(request.query, request.body)
+            pool = self._pools.get(endpoint.origin) or self._open_pool(endpoint)
+        except ValueError as error:
+            return not_sent(FailureKind.REFUSED_REQUEST, str(error))
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        connection = pool.take_idle(now)
+        if connection is None:
+            taken = await self._take(pool, endpoint, deadline)
+            if isinstance(taken, BuyerFailure):
+                return taken
+            connection, now = taken, loop.time()
+        if now >= deadline:
+            pool.give_back(connection)
+            return not_sent(FailureKind.TIMEOUT, "the deadline passed before anything was sent")
+        call = connection.start(message, deadline, head.is_head, head.is_last)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            connection.abandon(call)
+            raise
+
+    async def aclose(self) -> None:
+        """Close all connections; calls under way end as failures, later ones are refused."""
+        self._is_closed = True
+        connections = [connection for pool in self._pools.values() for connection in pool.connections]
+        for pool in self._pools.values():
+            pool.close()
+        self._resolvers.shutdown(wait=False)
+        for connection in connections:
+            await connection.lost
+
+    def _build_head(self, request: BuyerRequest) -> _Head:
+        """The few heads that a configuration needs are built once. Raises ValueError as check_headers does."""
+        endpoint = request.endpoint
+        head = _Head.build(endpoint, request.method, request.headers)
+        if len(self._heads) >= MAX_HEADS_KEPT:
+            self._heads.clear()
+        self._heads[(endpoint.origin, endpoint.target, request.method, request.headers)] = head
+        return head
+
+    def _open_pool(self, endpoint: Endpoint) -> Pool:
+        """Raises ValueError for a TLS context nobody gave."""
+        if endpoint.tls not in self._tls_contexts:
+            if endpoint.tls:
+                raise ValueError("tls: expected the name of a context that the client was given")
+            if endpoint.scheme == "https":
+                self._tls_contexts[""] = _verifying_context()
+        pool = self._pools[endpoint.origin] = Pool(self._limits)
+        return pool
+
+    # ------------------------------------------------------------------------------- opening connections
+
+    async def _take(self, pool: Pool, endpoint: Endpoint, deadline: float) -> Connection | BuyerFailure:
+        """A connection that is free, becomes free or can be opened before the deadline."""
+        connection = await pool.take(deadline)
+        if connection is not None:
+            return connection
+        opened: Connection | BuyerFailure | None = None
+        try:
+            opened = await self._open(endpoint, deadline)
+        finally:
+            if isinstance(opened, Connection):
+                pool.add(opened)
+            else:
+                pool.free_place()
+        if isinstance(opened, Connection) and opened.is_closed:
+            return not_sent(FailureKind.RESET, "the connection ended before anything was sent")
+        return opened
+
+    async def _open(self, endpoint: Endpoint, deadline: float) -> Connection | BuyerFailure:
+        if self._is_closed:
+            return not_sent(FailureKind.CLIENT_CLOSED, CLOSED)
+        loop = asyncio.get_running_loop()
+        opened = await self._establish(endpoint, min(deadline, loop.time() + self._limits.connect_timeout_s))
+        if isinstance(opened, BuyerFailure) and loop.time() >= deadline - CLOCK_TICK_S:
+            return not_sent(FailureKind.TIMEOUT, f"the deadline passed before a connection: {opened.detail}")
+        return opened
+
+    async def _establish(self, endpoint: Endpoint, until: float) -> Connection | BuyerFailure:
+        addresses = await self._find(endpoint, until)
+        if isinstance(addresses, BuyerFailure):
+            return addresses
+        sock = await self._reach(endpoint, addresses, until)
+        if isinstance(sock, BuyerFailure):
+            return sock
+        return await self._wrap(endpoint, sock, until)
+
+    async def _find(self, endpoint: Endpoint, until: float) -> list[str] | BuyerFailure:
+        """The numeric addresses that may be connected to; resolved and checked anew for every connection."""
+        try:
+            async with asyncio.timeout_at(until):
+                found = await self._addresses(endpoint.host)
+        except TimeoutError:
+            return not_sent(FailureKind.DNS, "the name was not resolved in time")
+        except (OSError, UnicodeError):
+            return not_sent(FailureKind.DNS, "the name cannot be resolved")
+        refusals = {address: self._address_rule.refuse(address) for address in found}
+        allowed = [address for address, refusal in refusals.items() if refusal is None]
+        if refusals and not allowed:
+            return not_sent(FailureKind.REFUSED_ADDRESS, next(filter(None, refusals.values())))
+        return allowed[:MAX_ADDRESSES_TRIED] or not_sent(FailureKind.DNS, "the name has no address")
+
+    async def _addresses(self, host: str) -> Sequence[str]:
+        if _is_numeric(host):
+            return [host]
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = asyncio.get_running_loop().run_in_executor(self._resolvers, self._resolve, host)
+            self._lookups[host] = lookup
+            lookup.add_done_callback(partial(self._looked_up, host))
+        return await asyncio.shield(lookup)  # a thread cannot be stopped: calls share its answer and leave it alone
+
+    def _looked_up(self, host: str, lookup: asyncio.Future[Sequence[str]]) -> None:
+        del self._lookups[host]
+        if not lookup.cancelled():
+            lookup.exception()  # seen, even if every call that waited for it has given up
+
+    async def _reach(self, endpoint: Endpoint, addresses: list[str], until: float) -> socket.socket | BuyerFailure:
+        """Connect to the first address that lets us; each gets an equal share of what time is left."""
+        loop = asyncio.get_running_loop()
+        reached: socket.socket | BuyerFailure = not_sent(FailureKind.CONNECT, "no address")
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            now = loop.time()
+            reached = await _connect(address, endpoint.port, now + (until - now) / left)
+            if isinstance(reached, socket.socket):
+                break
+        return reached
+
+    async def _wrap(self, endpoint: Endpoint, sock: socket.socket, until: float) -> Connection | BuyerFailure:
+        """Give the connected socket to the loop, through TLS when the endpoint is https."""
+        loop = asyncio.get_running_loop()
+        is_tls = endpoint.scheme == "https"
+        connection = Connection(AnswerReader(self._limits, self._known_heads), loop)
+        try:
+            async with asyncio.timeout_at(until):
+                await loop.create_connection(
+                    lambda: connection,
+                    sock=sock,
+                    ssl=self._tls_contexts[endpoint.tls] if is_tls else None,
+                    server_hostname=endpoint.host if is_tls else None,
+                )
+        except TimeoutError:
+            return not_sent(FailureKind.TLS, "the TLS handshake was not finished in time")
+        except (OSError, ValueError) as error:
+            return not_sent(FailureKind.TLS if is_tls else FailureKind.CONNECT, _name(error))
+        return connection
+
+
+async def _connect(address: str, port: int, until: float) -> socket.socket | BuyerFailure:
+    sock = None
+    try:
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        sock.setblocking(False)
+        async with asyncio.timeout_at(until):
+            await asyncio.get_running_loop().sock_connect(sock, (address, port))
+        connected, sock = sock, None
+        return connected
+    except TimeoutError:
+        return not_sent(FailureKind.CONNECT, f"no connection to {address} in time")
+    except OSError as error:
+        return not_sent(FailureKind.CONNECT, f"no connection to {address}: {_name(error)}")
+    finally:
+        if sock is not None:
+            sock.close()
+
+
+def _verifying_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _resolve(host: str) -> list[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+def _is_numeric(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _name(error: Exception) -> str:
+    """What went wrong, in words that no buyer chose."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "TLS failed"
+    number = error.errno if isinstance(error, OSError) else None
+    return errno.errorcode.get(number or 0, type(error).__name__)
