@@ -1,0 +1,25 @@
+"""What the exchange remembers: open a Store, use its verbs; operators ask its `audit`."""
+
+from lexchange.storage.audit import Audit
+from lexchange.storage.connector import Connector
+from lexchange.storage.store import Store
+from lexchange.storage.values import (
+    CallOutcome,
+    CallStart,
+    ClaimOutcome,
+    ClaimResult,
+    StartOutcome,
+    StartResult,
+)
+
+__all__ = [
+    "Audit",
+    "CallOutcome",
+    "CallStart",
+    "ClaimOutcome",
+    "ClaimResult",
+    "Connector",
+    "StartOutcome",
+    "StartResult",
+    "Store",
+]

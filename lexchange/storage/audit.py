@@ -1,0 +1,81 @@
+"""What operators ask: how a ping went, what became of a lead, and which leads nobody knows the end of.
+
+Its lists are read beside the traffic. The one thing it changes is a lead whose outcome an operator has found out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lexchange.lead import Lead, LeadState, Ping
+from lexchange.storage import statements, units
+from lexchange.storage.connector import Connector, Value
+from lexchange.storage.rows import leads, pings
+
+SEARCHED_ROWS = 100_000  # the newest ones, among which a source or a reason is looked for
+ANY_TIME_MS = 1 << 62
+
+
+class Audit:
+    """Questions about what is stored."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    async def find_lead(self, lead_id: str) -> Lead | None:
+        """The lead with this id."""
+        return await self._lead(statements.FIND_LEAD, (lead_id,))
+
+    async def find_lead_of_ping(self, ping_id: str) -> Lead | None:
+        """The lead that consumed this ping."""
+        return await self._lead(statements.FIND_LEAD_OF_PING, (ping_id,))
+
+    async def find_delivery(self, delivery_id: str) -> Lead | None:
+        """The lead one of whose attempts has this id."""
+        return await self._lead(statements.FIND_DELIVERY, (delivery_id, delivery_id))
+
+    async def recent_pings(self, limit: int, *, src: str = "", reason: str = "") -> list[Ping]:
+        """The newest pings first; of one source, with one reason, where given."""
+        return pings(await self._connector.scan(statements.RECENT_PINGS, _listed(limit, src, reason)))
+
+    async def recent_leads(self, limit: int, *, src: str = "", reason: str = "") -> list[Lead]:
+        """The newest leads first; of one source, with one reason, where given."""
+        return leads(await self._connector.scan(statements.RECENT_LEADS, _listed(limit, src, reason)))
+
+    async def unresolved_leads(self, *, limit: int = 1_000, before_ms: int = ANY_TIME_MS) -> list[Lead]:
+        """Leads that are claimed, sending or unknown and were last touched before `before_ms`, the oldest first."""
+        return leads(await self._connector.scan(statements.UNRESOLVED_LEADS, (before_ms, limit)))
+
+    async def resolve_lead(self, lead_id: str, to: LeadState, *, note: str, now_ms: int) -> bool:
+        """Bring an unknown lead to `delivered` or `failed`; the note joins its detail.
+
+        Guarded by its stored state: False when it is not unknown (any more). A failed lead gives its slots back; a
+        delivered one owes its last attempt's price, which is its bid where the buyer named none.
+        """
+        assert to in (LeadState.DELIVERED, LeadState.FAILED), to
+        lead = await self.find_lead(lead_id)
+        if lead is None:
+            return False
+        resolved = replace(lead, state=to, updated_ms=now_ms, detail="; ".join(filter(None, (lead.detail, note))))
+        releases = lead.takes if to is LeadState.FAILED else []
+        if to is LeadState.FAILED:
+            resolved = replace(resolved, takes=[])
+        else:
+            resolved = replace(resolved, reason="", price_micros=_price_micros(lead))
+        unit = units.end_lead(resolved, before=[LeadState.UNKNOWN], releases=releases)
+        return (await self._connector.write(unit)).failed_guard is None
+
+    async def _lead(self, sql: str, params: Sequence[Value]) -> Lead | None:
+        found = leads(await self._connector.read(sql, params))
+        return found[0] if found else None
+
+
+def _listed(limit: int, src: str, reason: str) -> tuple[Value, ...]:
+    searched = SEARCHED_ROWS if src or reason else limit
+    return searched, src, src, reason, reason, limit
+
+
+def _price_micros(lead: Lead) -> int | None:
+    if lead.price_micros is not None or not lead.attempts:
+        return lead.price_micros
+    last = lead.attempts[-1]
+    return last.bid_micros if last.price_micros is None else last.price_micros

@@ -1,0 +1,57 @@
+"""What the store asks of a database engine. Knows neither pings nor leads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Value = str | int | bytes | None
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One SQL statement with `?` for its parameters.
+
+    With a `guard` it has to return a row, else its whole unit is undone and `guard` is handed back. A bulk statement
+    reads `INSERT … VALUES (?, …) …` and returns nothing: rows of several equal ones may be written as one statement.
+    """
+
+    sql: str
+    params: tuple[Value, ...] = ()
+    guard: object = None
+    is_bulk: bool = False
+
+
+Unit = tuple[Statement, ...]
+"""Statements that happen together or not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitResult:
+    """What a unit did: the rows of each of its statements, or the guard that undid it."""
+
+    rows: tuple[Sequence[Row], ...] = ()
+    failed_guard: object = None
+
+
+class Connector(Protocol):
+    """One database. Every method raises StorageError when the engine cannot do what it is asked now."""
+
+    async def read(self, sql: str, params: Sequence[Value] = ()) -> Sequence[Row]:
+        """Rows of a short query, on the way of a call. Sees every unit whose `write` has returned."""
+        ...
+
+    async def scan(self, sql: str, params: Sequence[Value] = ()) -> Sequence[Row]:
+        """Rows of an operator's query, which may take long and never makes a `read` wait."""
+        ...
+
+    async def write(self, unit: Unit) -> UnitResult:
+        """Apply a unit as if all units of all processes ran one after another; return once it is durable.
+
+        A failed guard is an answer, not an error. A caller that is cancelled leaves its unit to be applied.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish the units that wait, then close."""
+        ...

@@ -1,0 +1,112 @@
+"""Pings and leads as rows and back, exactly.
+
+A field of lead.py that is no column is part of the `record`, so a new one is stored without a change here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import orjson
+
+from lexchange.lead import (
+    Attempt,
+    AttemptOutcome,
+    BuyerPing,
+    CapTake,
+    Lead,
+    LeadState,
+    Ping,
+    PingOutcome,
+    PingState,
+    SkipReason,
+)
+from lexchange.storage.connector import Row, Value
+
+# The order is that of the inserts in statements.py and of the views in migrations/0001_init.sql.
+PING_COLUMNS = (
+    *("ping_id", "campaign", "src", "is_test", "created_ms", "expires_ms", "state", "reason", "winner"),
+    *("bid_micros", "payout_micros", "config_version", "repeat_key", "lead_id"),
+)
+LEAD_COLUMNS = (
+    *("lead_id", "ping_id", "campaign", "src", "is_test", "created_ms", "updated_ms", "state", "reason"),
+    *("delivery_id", "buyer", "price_micros", "payout_micros", "config_version"),
+)
+PING_RECORD = tuple(each.name for each in fields(Ping) if each.name not in PING_COLUMNS)
+LEAD_RECORD = tuple(each.name for each in fields(Lead) if each.name not in LEAD_COLUMNS)
+
+_ping_values = attrgetter(*PING_COLUMNS)
+_lead_values = attrgetter(*LEAD_COLUMNS)
+
+
+def ping_row(ping: Ping) -> tuple[Value, ...]:
+    """The columns of `pings`."""
+    return (*_ping_values(ping), _json({name: getattr(ping, name) for name in PING_RECORD}))
+
+
+def pings(rows: Iterable[Row]) -> list[Ping]:
+    """Pings of `ping_rows`, in their order, with late answers in their places."""
+    return [_ping(list(of_one)) for _, of_one in groupby(rows, key=itemgetter(0))]
+
+
+def lead_row(lead: Lead) -> tuple[Value, ...]:
+    """The columns of `leads`."""
+    return (*_lead_values(lead), lead_record(lead))
+
+
+def lead_record(lead: Lead) -> str:
+    """The `record` of a lead."""
+    return _json({name: getattr(lead, name) for name in LEAD_RECORD})
+
+
+def leads(rows: Iterable[Row]) -> list[Lead]:
+    """Leads of `lead_rows`, in their order, with late answers in their places."""
+    return [_lead(list(of_one)) for _, of_one in groupby(rows, key=itemgetter(0))]
+
+
+def late_answer_row(owner_id: str, answer: BuyerPing) -> tuple[Value, ...]:
+    """The columns of `late_answers`."""
+    return owner_id, answer.buyer, _json(answer)
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _ping(rows: Sequence[Row]) -> Ping:
+    stored = _stored(PING_COLUMNS, rows)
+    stored["state"] = PingState(stored["state"])
+    return Ping(**stored)
+
+
+def _lead(rows: Sequence[Row]) -> Lead:
+    stored = _stored(LEAD_COLUMNS, rows)
+    stored["state"] = LeadState(stored["state"])
+    stored["attempts"] = [_attempt(attempt) for attempt in stored["attempts"]]
+    stored["takes"] = [CapTake(**take) for take in stored["takes"]]
+    return Lead(**stored)
+
+
+def _stored(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+    """The fields of one ping or lead; its rows differ in their late answers only."""
+    *values, record, _ = rows[0]
+    stored: dict[str, Any] = dict(zip(columns, values, strict=True)) | orjson.loads(record)
+    stored["is_test"] = bool(stored["is_test"])
+    buyers = [_buyer_ping(buyer) for buyer in stored["buyers"]]
+    late = {answer.buyer: answer for row in rows if row[-1] for answer in [_buyer_ping(orjson.loads(row[-1]))]}
+    stored["buyers"] = [late.pop(buyer.buyer, buyer) for buyer in buyers] + list(late.values())
+    return stored
+
+
+def _buyer_ping(stored: dict[str, Any]) -> BuyerPing:
+    stored["outcome"] = PingOutcome(stored["outcome"])
+    if stored["skip"] is not None:
+        stored["skip"] = SkipReason(stored["skip"])
+    return BuyerPing(**stored)
+
+
+def _attempt(stored: dict[str, Any]) -> Attempt:
+    stored["outcome"] = AttemptOutcome(stored["outcome"])
+    return Attempt(**stored)

@@ -1,0 +1,171 @@
+"""Every SQL statement of the store, named; in the SQL that SQLite and PostgreSQL share.
+
+A state changes in one guarded statement that returns its row, never by reading, deciding here, and writing.
+"""
+
+# ---------------------------------------------------------------------------------------------------------- pings
+
+INSERT_PING = """
+INSERT INTO pings (ping_id, campaign, src, is_test, created_ms, expires_ms, state, reason, winner, bid_micros,
+    payout_micros, config_version, repeat_key, lead_id, record)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+FIND_PING = "SELECT * FROM ping_rows WHERE ping_id = ?"
+
+# The latest equal ping whose answer may be given again.
+FIND_REPEAT = """
+SELECT * FROM ping_rows WHERE ping_id = (
+    SELECT ping_id FROM pings
+    WHERE repeat_key = ? AND campaign = ? AND src = ? AND is_test = 0 AND state IN ('offered', 'no_sale')
+        AND created_ms >= ? AND expires_ms > ?
+    ORDER BY created_ms DESC, ping_id DESC LIMIT 1)"""
+
+# A ping is consumed once, by the source that made it, while it lives, by a post of its own kind.
+CLAIM_PING = """
+UPDATE pings SET state = 'claimed', lead_id = ?
+WHERE ping_id = ? AND src = ? AND is_test = ? AND state = 'offered' AND expires_ms > ?
+RETURNING ping_id"""
+
+FIND_CLAIM = "SELECT lead_id FROM pings WHERE ping_id = ? AND src = ? AND is_test = ? AND state = 'claimed'"
+
+INSERT_LATE_ANSWER = """
+INSERT INTO late_answers (owner_id, buyer, answer)
+VALUES (?, ?, ?)
+ON CONFLICT (owner_id, buyer) DO UPDATE SET answer = excluded.answer"""
+
+# ---------------------------------------------------------------------------------------------------------- leads
+
+INSERT_LEAD = """
+INSERT INTO leads (lead_id, ping_id, campaign, src, is_test, created_ms, updated_ms, state, reason, delivery_id,
+    buyer, price_micros, payout_micros, config_version, record)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+# The last two parameters are the states it may come from: LEAD_TRANSITIONS, the same one twice where there is one.
+MOVE_LEAD = """
+UPDATE leads SET updated_ms = ?, state = ?, reason = ?, delivery_id = ?, buyer = ?, price_micros = ?,
+    payout_micros = ?, record = ?
+WHERE lead_id = ? AND state IN (?, ?)
+RETURNING lead_id"""
+
+KEEP_DELIVERY = """
+INSERT INTO past_deliveries (delivery_id, lead_id) VALUES (?, ?) ON CONFLICT (delivery_id) DO NOTHING"""
+
+FIND_LEAD = "SELECT * FROM lead_rows WHERE lead_id = ?"
+
+FIND_LEAD_OF_PING = "SELECT * FROM lead_rows WHERE ping_id = ?"
+
+FIND_DELIVERY = """
+SELECT * FROM lead_rows WHERE lead_id = (
+    SELECT lead_id FROM leads WHERE delivery_id = ?
+    UNION ALL SELECT lead_id FROM past_deliveries WHERE delivery_id = ? LIMIT 1)"""
+
+# ----------------------------------------------------------------------------------------------------------- caps
+
+# Granted only while the counter stays at or below the limit: one statement, so two takers cannot both fit.
+TAKE_CAP = """
+INSERT INTO cap_counters (counter, used) SELECT ?, ? WHERE ? <= ?
+ON CONFLICT (counter) DO UPDATE SET used = cap_counters.used + excluded.used
+WHERE cap_counters.used + excluded.used <= ?
+RETURNING counter"""
+
+# Also settles a final price (a negative amount adds). Without a limit: the money is owed, whatever the cap says.
+GIVE_CAP_BACK = "UPDATE cap_counters SET used = used - ? WHERE counter = ?"
+
+HOLD_CAP = "INSERT INTO cap_holds (ping_id, counter, amount, expires_ms) VALUES (?, ?, ?, ?)"
+
+GIVE_HOLDS_BACK = """
+UPDATE cap_counters SET used = used - (
+    SELECT amount FROM cap_holds WHERE cap_holds.ping_id = ? AND cap_holds.counter = cap_counters.counter)
+WHERE counter IN (SELECT counter FROM cap_holds WHERE ping_id = ?)"""
+
+DROP_HOLDS = "DELETE FROM cap_holds WHERE ping_id = ?"
+
+# Both see the same holds, because units happen one after another: no hold is given back twice.
+GIVE_EXPIRED_HOLDS_BACK = """
+UPDATE cap_counters SET used = used - (
+    SELECT SUM(amount) FROM cap_holds
+    WHERE cap_holds.counter = cap_counters.counter AND cap_holds.expires_ms <= ?)
+WHERE counter IN (SELECT counter FROM cap_holds WHERE expires_ms <= ?)"""
+
+DROP_EXPIRED_HOLDS = "DELETE FROM cap_holds WHERE expires_ms <= ? RETURNING counter"
+
+
+def read_counters(count: int) -> str:
+    """The query for that many counters."""
+    marks = ", ".join("?" * count)
+    return f"SELECT counter, used FROM cap_counters WHERE counter IN ({marks})"  # noqa: S608 - question marks only
+
+
+# ----------------------------------------------------------------------------------------------------- duplicates
+
+ADD_FINGERPRINT = """
+INSERT INTO fingerprints (campaign, digest, scope_key, lead_id, created_ms)
+SELECT ?, ?, ?, ?, ? WHERE NOT EXISTS (
+    SELECT 1 FROM fingerprints
+    WHERE campaign = ? AND digest = ? AND scope_key = ? AND created_ms >= ? AND lead_id <> ?)
+RETURNING lead_id"""
+
+DROP_FINGERPRINTS = "DELETE FROM fingerprints WHERE lead_id = ?"
+
+# The latest comes last, so that it is the one a dict keeps.
+FIND_DUPLICATES = """
+SELECT scope_key, lead_id FROM fingerprints
+WHERE campaign = ? AND digest = ? AND created_ms >= ?
+ORDER BY created_ms"""
+
+# ---------------------------------------------------------------------------------------------------------- turns
+
+RECORD_TURN = """
+INSERT INTO turns (campaign, buyer, last_sale_ms) VALUES (?, ?, ?)
+ON CONFLICT (campaign, buyer) DO UPDATE SET last_sale_ms = excluded.last_sale_ms
+WHERE excluded.last_sale_ms > turns.last_sale_ms"""
+
+LAST_SALES = "SELECT buyer, last_sale_ms FROM turns WHERE campaign = ?"
+
+# -------------------------------------------------------------------------------------------------- idempotency keys
+
+# Returns a row when the key is free: never seen, forgotten by now, or left behind by a call that never answered.
+BEGIN_CALL = """
+INSERT INTO remembered_calls (src, idempotency_key, body_hash, state, answer, created_ms)
+VALUES (?, ?, ?, 'running', NULL, ?)
+ON CONFLICT (src, idempotency_key) DO UPDATE SET body_hash = excluded.body_hash, state = 'running', answer = NULL,
+    created_ms = excluded.created_ms
+WHERE remembered_calls.created_ms <= ? OR (remembered_calls.state = 'running' AND remembered_calls.created_ms <= ?)
+RETURNING created_ms"""
+
+FIND_CALL = "SELECT body_hash, answer FROM remembered_calls WHERE src = ? AND idempotency_key = ?"
+
+FINISH_CALL = """
+UPDATE remembered_calls SET state = 'answered', answer = ?
+WHERE src = ? AND idempotency_key = ? AND state = 'running'"""
+
+ABANDON_CALL = "DELETE FROM remembered_calls WHERE src = ? AND idempotency_key = ? AND state = 'running'"
+
+# -------------------------------------------------------------------------------------------------- configuration
+
+RECORD_CONFIG = """
+INSERT INTO config_versions (version, loaded_ms, summary) VALUES (?, ?, ?) ON CONFLICT (version) DO NOTHING"""
+
+# --------------------------------------------------------------------------------------------------- operators' reads
+
+# Filters look at the newest rows only, so that a rare reason does not read the whole table.
+RECENT_PINGS = """
+SELECT * FROM ping_rows WHERE ping_id IN (
+    SELECT ping_id FROM (SELECT ping_id, src, reason FROM pings ORDER BY ping_id DESC LIMIT ?) AS newest
+    WHERE (? = '' OR src = ?) AND (? = '' OR reason = ?)
+    ORDER BY ping_id DESC LIMIT ?)
+ORDER BY ping_id DESC"""
+
+RECENT_LEADS = """
+SELECT * FROM lead_rows WHERE lead_id IN (
+    SELECT lead_id FROM (SELECT lead_id, src, reason FROM leads ORDER BY lead_id DESC LIMIT ?) AS newest
+    WHERE (? = '' OR src = ?) AND (? = '' OR reason = ?)
+    ORDER BY lead_id DESC LIMIT ?)
+ORDER BY lead_id DESC"""
+
+UNRESOLVED_LEADS = """
+SELECT * FROM lead_rows WHERE lead_id IN (
+    SELECT lead_id FROM leads
+    WHERE state IN ('claimed', 'sending', 'unknown') AND updated_ms < ?
+    ORDER BY lead_id LIMIT ?)
+ORDER BY lead_id"""

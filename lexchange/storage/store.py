@@ -1,0 +1,244 @@
+"""What the exchange remembers, as verbs that are transitions.
+
+Each happens as a whole or not at all, and is on disk when its call returns; StorageError means that this is not known.
+
+Knows no engine: statements go through a Connector. Decides nothing: limits, states and times come from the caller.
+A caller that is cancelled while it waits leaves its transition to happen; one that must know shields the call.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from lexchange.errors import ConfigError
+from lexchange.lead import BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
+from lexchange.storage import statements, units
+from lexchange.storage.audit import Audit
+from lexchange.storage.connector import Connector, Statement
+from lexchange.storage.rows import pings
+from lexchange.storage.sqlite import SqliteConnector
+from lexchange.storage.values import (
+    CallOutcome,
+    CallStart,
+    ClaimOutcome,
+    ClaimResult,
+    StartOutcome,
+    StartResult,
+)
+
+ABANDONED_MS = 60_000  # a call that has not answered for so long never will
+
+
+class Store:
+    """The verbs. `audit` holds what operators ask."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self.audit = Audit(connector)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, url: str, *, busy_timeout_ms: int = 5_000, waiting_units: int = 10_000
+    ) -> AsyncIterator["Store"]:
+        """Open and migrate the store at `sqlite:///relative.db`, `sqlite:////absolute.db` or `sqlite:///:memory:`.
+
+        A write waits `busy_timeout_ms` for other processes; above `waiting_units` calls are refused at once. Raises
+        ConfigError for an URL or a database that cannot be used, StorageError for one that cannot be opened now.
+        """
+        connector = await _open_connector(url, busy_timeout_ms, waiting_units)
+        try:
+            yield cls(connector)
+        finally:
+            await connector.aclose()
+
+    # ------------------------------------------------------------------------------------------------------ pings
+
+    async def record_ping(self, ping: Ping, holds: Sequence[CapTake] = ()) -> CapTake | None:
+        """Store a ping; with `holds`, also take those slots and keep them for it until `expires_ms`.
+
+        Guarded by every cap in `holds`: the first full one is returned, and then nothing is stored.
+        """
+        return _full_cap((await self._connector.write(units.record_ping(ping, holds))).failed_guard)
+
+    async def find_ping(self, ping_id: str) -> Ping | None:
+        """The ping, with the late answers that have come in."""
+        return _only(pings(await self._connector.read(statements.FIND_PING, (ping_id,))))
+
+    async def find_repeat(self, campaign: str, src: str, repeat_key: str, *, since_ms: int, now_ms: int) -> Ping | None:
+        """The latest equal live ping since `since_ms` that is unexpired and unclaimed, offered or not sold."""
+        params = (repeat_key, campaign, src, since_ms, now_ms)
+        return _only(pings(await self._connector.read(statements.FIND_REPEAT, params)))
+
+    async def record_late_answers(self, owner_id: str, answers: Sequence[BuyerPing]) -> None:
+        """Replace those buyers' entries in the auction of a ping, or of a direct post's lead: `owner_id` is its id."""
+        if answers:
+            await self._connector.write(units.record_late_answers(owner_id, answers))
+
+    # ------------------------------------------------------------------------------------------------------ leads
+
+    async def claim_lead(
+        self,
+        lead: Lead,
+        *,
+        takes: Sequence[CapTake] = (),
+        fingerprints: Sequence[Fingerprint] = (),
+        now_ms: int,
+    ) -> ClaimResult:
+        """Consume the lead's ping (if it has one), take its slots, and store it as it is, usually `sending`.
+
+        Guarded by: the ping is offered, unexpired, this source's and of this kind; no equal fingerprint of another
+        lead; no cap full. If any fails, nothing has changed. `takes` names every slot the lead needs: those that its
+        ping holds are given back in the same step, so they are neither missing nor counted twice.
+        """
+        result = await self._connector.write(units.claim_lead(lead, takes, fingerprints, now_ms))
+        match result.failed_guard:
+            case None:
+                return ClaimResult(outcome=ClaimOutcome.CLAIMED)
+            case CapTake(counter=counter):
+                return ClaimResult(outcome=ClaimOutcome.CAP_FULL, counter=counter)
+            case Fingerprint() as mark:
+                found = await self.find_duplicates(mark.campaign, mark.digest, since_ms=mark.since_ms)
+                first = found.get(mark.scope_key)
+                return ClaimResult(outcome=ClaimOutcome.DUPLICATE, scope_key=mark.scope_key, lead_id=first)
+            case _:
+                return await self._why_unclaimed(lead)
+
+    async def start_attempt(
+        self,
+        lead: Lead,
+        *,
+        takes: Sequence[CapTake] = (),
+        releases: Sequence[CapTake] = (),
+        fingerprints: Sequence[Fingerprint] = (),
+    ) -> StartResult:
+        """Move a claimed or sending lead to `sending` at its next buyer, before a byte goes to him.
+
+        Guarded by: nobody has ended the lead; no cap full; no equal fingerprint of another lead. `releases` are the
+        last buyer's slots, `takes` the next one's, `fingerprints` replace the lead's (needed in scope `buyer` only).
+        """
+        assert lead.state is LeadState.SENDING, lead.state
+        result = await self._connector.write(units.start_attempt(lead, takes, releases, fingerprints))
+        match result.failed_guard:
+            case None:
+                return StartResult(outcome=StartOutcome.STARTED)
+            case CapTake(counter=counter):
+                return StartResult(outcome=StartOutcome.CAP_FULL, counter=counter)
+            case Fingerprint(scope_key=scope_key):
+                return StartResult(outcome=StartOutcome.DUPLICATE, scope_key=scope_key)
+            case _:
+                return StartResult(outcome=StartOutcome.ENDED)
+
+    async def finish_lead(
+        self,
+        lead: Lead,
+        *,
+        releases: Sequence[CapTake] = (),
+        adjustments: Sequence[tuple[str, int]] = (),
+    ) -> bool:
+        """Bring a claimed or sending lead to delivered, rejected, failed or unknown, as LEAD_TRANSITIONS allows.
+
+        Guarded by its stored state: False means that somebody else has ended it, and nothing has changed. `releases`
+        are given back; `lead.takes` is what it still holds afterwards. `adjustments` (counter, signed micros) settle
+        a final price that differs from the bid. A rejected or failed lead is no duplicate of anything any more; a
+        live delivered one is its buyer's latest turn.
+        """
+        assert lead.state not in units.IN_FLIGHT, lead.state
+        unit = units.end_lead(lead, before=units.IN_FLIGHT, releases=releases, adjustments=adjustments)
+        return (await self._connector.write(unit)).failed_guard is None
+
+    async def find_duplicates(self, campaign: str, digest: str, *, since_ms: int) -> dict[str, str]:
+        """Leads with these field values since `since_ms` that are sold, in flight or unknown: lead_id by scope key."""
+        rows = await self._connector.read(statements.FIND_DUPLICATES, (campaign, digest, since_ms))
+        return dict(rows)
+
+    async def last_sales(self, campaign: str) -> dict[str, int]:
+        """When each buyer of a campaign last bought, in epoch ms."""
+        return dict(await self._connector.read(statements.LAST_SALES, (campaign,)))
+
+    # ------------------------------------------------------------------------------------------------------- caps
+
+    async def take_caps(self, takes: Sequence[CapTake]) -> CapTake | None:
+        """Take all slots, guarded by every cap: the first full one is returned, and then none is taken."""
+        if not takes:
+            return None
+        return _full_cap((await self._connector.write(units.take_caps(takes))).failed_guard)
+
+    async def read_counters(self, counters: Sequence[str]) -> dict[str, int]:
+        """What is used of each counter, in flight included; 0 for one that nobody has touched."""
+        if not counters:
+            return {}
+        rows = await self._connector.read(statements.read_counters(len(counters)), tuple(counters))
+        return dict.fromkeys(counters, 0) | dict(rows)
+
+    async def release_expired_holds(self, now_ms: int) -> int:
+        """Give back the slots of pings that expired unclaimed; how many. Any number of workers may call it."""
+        result = await self._connector.write(units.release_expired_holds(now_ms))
+        return len(result.rows[-1])
+
+    # ------------------------------------------------------------------------------------------- idempotency keys
+
+    async def begin_call(
+        self, src: str, idempotency_key: str, body_hash: str, *, now_ms: int, remember_ms: int
+    ) -> CallStart:
+        """Mark a call as running under its key, or say what is there. Guarded: of two equal calls one is `new`.
+
+        A key is forgotten after `remember_ms`, and a call that has not answered for 60 s counts as abandoned.
+        """
+        key = (src, idempotency_key)
+        begin = (*key, body_hash, now_ms, now_ms - remember_ms, now_ms - ABANDONED_MS)
+        result = await self._connector.write(
+            (
+                Statement(sql=statements.BEGIN_CALL, params=begin),
+                Statement(sql=statements.FIND_CALL, params=key),
+            )
+        )
+        begun, found = result.rows
+        if begun:
+            return CallStart(outcome=CallOutcome.NEW)
+        first_body_hash, answer = found[0]
+        if first_body_hash != body_hash:
+            return CallStart(outcome=CallOutcome.REUSED)
+        if answer is None:
+            return CallStart(outcome=CallOutcome.IN_FLIGHT)
+        return CallStart(outcome=CallOutcome.REPLAY, answer=answer)
+
+    async def finish_call(self, src: str, idempotency_key: str, answer: bytes) -> None:
+        """Remember the answer of a running call; the first one stays."""
+        statement = Statement(sql=statements.FINISH_CALL, params=(answer, src, idempotency_key))
+        await self._connector.write((statement,))
+
+    async def abandon_call(self, src: str, idempotency_key: str) -> None:
+        """Forget a running call: a refused one may be made again. An answer stays."""
+        await self._connector.write((Statement(sql=statements.ABANDON_CALL, params=(src, idempotency_key)),))
+
+    # ---------------------------------------------------------------------------------------------- configuration
+
+    async def record_config(self, version: str, *, loaded_ms: int, summary: str) -> None:
+        """Keep when a configuration version was first loaded; every worker may say so."""
+        statement = Statement(sql=statements.RECORD_CONFIG, params=(version, loaded_ms, summary))
+        await self._connector.write((statement,))
+
+    async def _why_unclaimed(self, lead: Lead) -> ClaimResult:
+        params = (lead.ping_id, lead.src, int(lead.is_test))
+        claims = await self._connector.read(statements.FIND_CLAIM, params)
+        if not claims:
+            return ClaimResult(outcome=ClaimOutcome.NOT_OFFERED)
+        return ClaimResult(outcome=ClaimOutcome.ALREADY_CLAIMED, lead_id=claims[0][0])
+
+
+async def _open_connector(url: str, busy_timeout_ms: int, waiting_units: int) -> Connector:
+    scheme, _, path = url.partition(":///")
+    if scheme == "sqlite" and path:
+        return await SqliteConnector.open(path, busy_timeout_ms=busy_timeout_ms, waiting_units=waiting_units)
+    if url.startswith(("postgresql:", "postgres:")):
+        raise ConfigError("PostgreSQL is not supported yet: expected sqlite:///path")
+    raise ConfigError(f"store URL: expected sqlite:///relative/path or sqlite:////absolute/path, got {url!r}")
+
+
+def _full_cap(failed_guard: object) -> CapTake | None:
+    assert failed_guard is None or isinstance(failed_guard, CapTake)
+    return failed_guard
+
+
+def _only(found: Sequence[Ping]) -> Ping | None:
+    return found[0] if found else None

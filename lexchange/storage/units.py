@@ -1,0 +1,160 @@
+"""Which statements each transition is made of. Pure: nothing here runs anything."""
+
+from collections.abc import Iterable, Sequence
+
+from lexchange.lead import LEAD_TRANSITIONS, BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
+from lexchange.storage import statements
+from lexchange.storage.connector import Statement, Unit
+from lexchange.storage.rows import late_answer_row, lead_record, lead_row, ping_row
+
+STATE = "state"
+"""The guard of a row that is not, or no more, in a state that allows the transition."""
+
+IN_FLIGHT = (LeadState.CLAIMED, LeadState.SENDING)
+UNSOLD = (LeadState.REJECTED, LeadState.FAILED)
+
+
+def record_ping(ping: Ping, holds: Sequence[CapTake]) -> Unit:
+    """The ping, and the slots it holds until it expires."""
+    insert = Statement(sql=statements.INSERT_PING, params=ping_row(ping), is_bulk=True)
+    if not holds:
+        return (insert,)
+    kept = (
+        Statement(sql=statements.HOLD_CAP, params=(ping.ping_id, hold.counter, hold.amount, ping.expires_ms))
+        for hold in holds
+    )
+    return (*take_caps(holds), *kept, insert)
+
+
+def record_late_answers(owner_id: str, answers: Iterable[BuyerPing]) -> Unit:
+    """Answers that replace their buyers' entries when they are read."""
+    return tuple(
+        Statement(sql=statements.INSERT_LATE_ANSWER, params=late_answer_row(owner_id, answer), is_bulk=True)
+        for answer in answers
+    )
+
+
+def take_caps(takes: Iterable[CapTake]) -> Unit:
+    """Every slot, or none; a full cap's take is the guard that fails."""
+    return tuple(
+        Statement(
+            sql=statements.TAKE_CAP,
+            params=(take.counter, take.amount, take.amount, take.limit, take.limit),
+            guard=take,
+        )
+        for take in takes
+    )
+
+
+def claim_lead(lead: Lead, takes: Sequence[CapTake], fingerprints: Sequence[Fingerprint], now_ms: int) -> Unit:
+    """Consume the ping, check for duplicates, take the slots, store the lead: in the order of precedence."""
+    return (
+        *_claim_ping(lead, now_ms),
+        *_add_fingerprints(lead, fingerprints),
+        *(_release_holds(lead) if takes else ()),
+        *take_caps(takes),
+        Statement(sql=statements.INSERT_LEAD, params=lead_row(lead), is_bulk=True),
+    )
+
+
+def start_attempt(
+    lead: Lead, takes: Sequence[CapTake], releases: Sequence[CapTake], fingerprints: Sequence[Fingerprint]
+) -> Unit:
+    """Move the lead to its next buyer, with its slots and its fingerprints."""
+    past = lead.attempts[-2:-1]
+    return (
+        _move_lead(lead, IN_FLIGHT),
+        *(Statement(sql=statements.KEEP_DELIVERY, params=(attempt.delivery_id, lead.lead_id)) for attempt in past),
+        *((_drop_fingerprints(lead),) if fingerprints else ()),
+        *_add_fingerprints(lead, fingerprints),
+        *_give_back(releases),
+        *take_caps(takes),
+    )
+
+
+def end_lead(
+    lead: Lead,
+    *,
+    before: Sequence[LeadState],
+    releases: Iterable[CapTake],
+    adjustments: Iterable[tuple[str, int]] = (),
+) -> Unit:
+    """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow."""
+    is_sold = lead.state is LeadState.DELIVERED and not lead.is_test and lead.buyer is not None
+    sale = (lead.campaign, lead.buyer, lead.updated_ms)
+    return (
+        _move_lead(lead, before),
+        *_give_back(releases),
+        *(Statement(sql=statements.GIVE_CAP_BACK, params=(-delta, counter)) for counter, delta in adjustments),
+        *((_drop_fingerprints(lead),) if lead.state in UNSOLD else ()),
+        *((Statement(sql=statements.RECORD_TURN, params=sale),) if is_sold else ()),
+    )
+
+
+def release_expired_holds(now_ms: int) -> Unit:
+    """Give back the slots of pings that expired unclaimed."""
+    return (
+        Statement(sql=statements.GIVE_EXPIRED_HOLDS_BACK, params=(now_ms, now_ms)),
+        Statement(sql=statements.DROP_EXPIRED_HOLDS, params=(now_ms,)),
+    )
+
+
+def _claim_ping(lead: Lead, now_ms: int) -> Unit:
+    if lead.ping_id is None:
+        return ()
+    params = (lead.lead_id, lead.ping_id, lead.src, int(lead.is_test), now_ms)
+    return (Statement(sql=statements.CLAIM_PING, params=params, guard=STATE),)
+
+
+def _release_holds(lead: Lead) -> Unit:
+    """The ping's own slots are free for the lead's takes, which follow in the same unit: nobody comes in between."""
+    if lead.ping_id is None:
+        return ()
+    return (
+        Statement(sql=statements.GIVE_HOLDS_BACK, params=(lead.ping_id, lead.ping_id)),
+        Statement(sql=statements.DROP_HOLDS, params=(lead.ping_id,)),
+    )
+
+
+def _add_fingerprints(lead: Lead, fingerprints: Iterable[Fingerprint]) -> Unit:
+    return tuple(
+        Statement(
+            sql=statements.ADD_FINGERPRINT,
+            params=(
+                *(mark.campaign, mark.digest, mark.scope_key, lead.lead_id, lead.created_ms),
+                *(mark.campaign, mark.digest, mark.scope_key, mark.since_ms, lead.lead_id),
+            ),
+            guard=mark,
+        )
+        for mark in fingerprints
+    )
+
+
+def _drop_fingerprints(lead: Lead) -> Statement:
+    return Statement(sql=statements.DROP_FINGERPRINTS, params=(lead.lead_id,))
+
+
+def _move_lead(lead: Lead, before: Sequence[LeadState]) -> Statement:
+    states = [state.value for state in before if lead.state in LEAD_TRANSITIONS[state]]
+    assert len(states) in (1, 2), f"no lead goes from {before} to {lead.state}"
+    return Statement(
+        sql=statements.MOVE_LEAD,
+        params=(
+            lead.updated_ms,
+            lead.state.value,
+            lead.reason,
+            lead.delivery_id,
+            lead.buyer,
+            lead.price_micros,
+            lead.payout_micros,
+            lead_record(lead),
+            lead.lead_id,
+            states[0],
+            states[-1],
+        ),
+        guard=STATE,
+    )
+
+
+def _give_back(releases: Iterable[CapTake]) -> Unit:
+    return tuple(Statement(sql=statements.GIVE_CAP_BACK, params=(take.amount, take.counter)) for take in releases)

@@ -1,0 +1,62 @@
+"""What the store's verbs take and answer besides pings and leads."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ClaimOutcome(StrEnum):
+    """How `claim_lead` ended. Everything but `claimed` has changed nothing."""
+
+    CLAIMED = "claimed"
+    ALREADY_CLAIMED = "already_claimed"
+    NOT_OFFERED = "not_offered"  # unknown, expired, foreign, no sale, or of the other kind (test, live)
+    CAP_FULL = "cap_full"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """`lead_id` is the other lead: the first one of the ping, or the one that this would duplicate.
+
+    A duplicate may have ended unsold by the time it is looked up; its `lead_id` is then None.
+    """
+
+    outcome: ClaimOutcome
+    counter: str = ""  # the full cap's
+    scope_key: str = ""  # the duplicate's
+    lead_id: str | None = None
+
+
+class StartOutcome(StrEnum):
+    """How `start_attempt` ended. Everything but `started` has changed nothing: no byte may leave."""
+
+    STARTED = "started"
+    ENDED = "ended"  # somebody else has brought the lead to its end
+    CAP_FULL = "cap_full"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartResult:
+    """`counter` names the full cap, `scope_key` the scope of the duplicate."""
+
+    outcome: StartOutcome
+    counter: str = ""
+    scope_key: str = ""
+
+
+class CallOutcome(StrEnum):
+    """What `begin_call` found under an idempotency key."""
+
+    NEW = "new"
+    REPLAY = "replay"  # answered before, with the same body
+    REUSED = "reused"  # taken by another body
+    IN_FLIGHT = "in_flight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStart:
+    """`answer` is the first answer, byte for byte, of a replay."""
+
+    outcome: CallOutcome
+    answer: bytes = b""

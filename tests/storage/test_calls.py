@@ -1,0 +1,73 @@
+"""Idempotency keys, and the record of configurations."""
+
+import pytest
+
+from lexchange.storage import CallOutcome, CallStart, Store
+from tests.storage.examples import NOW_MS
+
+DAY_MS = 86_400_000
+
+
+async def begin(store: Store, body_hash: str = "h1", now_ms: int = NOW_MS, src: str = "SRC_MAIN") -> CallStart:
+    return await store.begin_call(src, "key-1", body_hash, now_ms=now_ms, remember_ms=DAY_MS)
+
+
+NEW = CallStart(outcome=CallOutcome.NEW)
+IN_FLIGHT = CallStart(outcome=CallOutcome.IN_FLIGHT)
+REUSED = CallStart(outcome=CallOutcome.REUSED)
+REPLAY = CallStart(outcome=CallOutcome.REPLAY, answer=b'{"status":"delivered"}\x00\xff')
+
+
+async def test_answered_call_is_replayed(store: Store):
+    """A repeat of the same body gets the first answer byte for byte; another body is refused."""
+    assert await begin(store) == NEW
+    assert await begin(store) == IN_FLIGHT
+    assert await begin(store, "h2") == REUSED
+    await store.finish_call("SRC_MAIN", "key-1", REPLAY.answer)
+    assert await begin(store) == REPLAY
+    assert await begin(store, "h2") == REUSED
+
+
+async def test_key_belongs_to_its_source(store: Store):
+    """Two sources may use the same key."""
+    assert await begin(store) == NEW
+    assert await begin(store, src="SRC_OTHER") == NEW
+
+
+async def test_refused_call_is_forgotten(store: Store):
+    """An abandoned call may be made again; an answered one stays."""
+    await begin(store)
+    await store.abandon_call("SRC_MAIN", "key-1")
+    assert await begin(store, "h2") == NEW
+    await store.finish_call("SRC_MAIN", "key-1", REPLAY.answer)
+    await store.abandon_call("SRC_MAIN", "key-1")
+    assert await begin(store, "h2") == REPLAY
+
+
+async def test_first_answer_stays(store: Store):
+    """A call that ends twice keeps its first answer."""
+    await begin(store)
+    await store.finish_call("SRC_MAIN", "key-1", REPLAY.answer)
+    await store.finish_call("SRC_MAIN", "key-1", b"other")
+    assert await begin(store) == REPLAY
+
+
+@pytest.mark.parametrize(("after_ms", "expected"), [(59_999, IN_FLIGHT), (60_000, NEW)])
+async def test_call_that_never_answered(store: Store, after_ms: int, expected: CallStart):
+    """A mark without an answer is good for a minute."""
+    await begin(store)
+    assert await begin(store, now_ms=NOW_MS + after_ms) == expected
+
+
+@pytest.mark.parametrize(("after_ms", "expected"), [(DAY_MS - 1, REPLAY), (DAY_MS, NEW)])
+async def test_key_is_remembered_for_its_time(store: Store, after_ms: int, expected: CallStart):
+    """A key is free again once its memory has ended."""
+    await begin(store)
+    await store.finish_call("SRC_MAIN", "key-1", REPLAY.answer)
+    assert await begin(store, now_ms=NOW_MS + after_ms) == expected
+
+
+async def test_configuration_is_recorded_once(store: Store):
+    """Several workers load the same version; the first one's record stays."""
+    await store.record_config("v1", loaded_ms=NOW_MS, summary="1 campaign")
+    await store.record_config("v1", loaded_ms=NOW_MS + 5, summary="1 campaign")

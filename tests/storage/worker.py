@@ -1,0 +1,88 @@
+"""A worker process for the races: opens the store, says `ready`, waits for a line, does its part, prints the outcome.
+
+Run as `python -m tests.storage.worker PART URL ARGUMENTS…`.
+"""
+
+import asyncio
+import random
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from lexchange.storage import Store
+from tests.storage.examples import NOW_MS, TTL_MS, a_lead, a_ping, slot
+
+
+async def started() -> None:
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+async def claim(store: Store, who: int, count: int) -> None:
+    """Claim pings 1..count at once, in an order of its own, each with a slot of one cap that is never full."""
+    await started()
+    numbers = list(range(1, count + 1))
+    random.Random(who).shuffle(numbers)
+    async with asyncio.TaskGroup() as group:
+        claims = [
+            group.create_task(
+                store.claim_lead(
+                    a_lead(who * 100_000 + number, a_ping(number).ping_id), takes=[slot("c", count)], now_ms=NOW_MS
+                )
+            )
+            for number in numbers
+        ]
+    print(Counter(task.result().outcome.value for task in claims)["claimed"])
+
+
+async def take(store: Store, limit: int, count: int) -> None:
+    """Take a slot `count` times at once."""
+    await started()
+    async with asyncio.TaskGroup() as group:
+        takes = [group.create_task(store.take_caps([slot("c", limit)])) for _ in range(count)]
+    print(sum(task.result() is None for task in takes))
+
+
+async def release(store: Store) -> None:
+    """Release what has expired, again and again."""
+    await started()
+    print(sum([await store.release_expired_holds(NOW_MS + TTL_MS) for _ in range(5)]))
+
+
+async def ping(store: Store, who: int) -> None:
+    """Record pings, many at once, until killed; print each id once the store has acknowledged it."""
+    await started()
+
+    async def record(lane: int) -> None:
+        for number in range(1_000_000):
+            one = a_ping((who * 100 + lane) * 1_000_000 + number)
+            await store.record_ping(one)
+            print(one.ping_id, flush=True)
+
+    async with asyncio.TaskGroup() as group:
+        for lane in range(20):
+            group.create_task(record(lane))
+
+
+async def opened(store: Store) -> None:
+    """Nothing more than to have opened."""
+    print(await store.find_ping("PING-0"))
+
+
+async def main(part: str, url: str, *arguments: str) -> None:
+    if part == "opened":  # here the opening itself is the race
+        await started()
+    async with Store.open(url) as store:
+        await PARTS[part](store, *map(int, arguments))
+
+
+PARTS: dict[str, Callable[..., Awaitable[None]]] = {
+    "claim": claim,
+    "take": take,
+    "release": release,
+    "ping": ping,
+    "opened": opened,
+}
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
