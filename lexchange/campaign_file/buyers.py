@@ -1,0 +1,64 @@
+"""Reads buyers: who they are, which leads they want and when. Their endpoints are next door."""
+
+from functools import partial
+
+from lexchange.campaign import AllOf, Buyer
+from lexchange.campaign_file.endpoints import NO_ENDPOINT, read_ping, read_post
+from lexchange.campaign_file.filters import read_filters
+from lexchange.campaign_file.reading import Section, Unreadable, Value, once_each
+from lexchange.campaign_file.scalars import choice, known_name, label, matching, money, whole
+from lexchange.campaign_file.schedule import Schedule, read_schedule, read_time_zone
+from lexchange.campaign_file.scope import Claims, Scope
+from lexchange.campaign_file.sources import read_buyer_caps
+
+BUYER_ID = matching("[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, _, . or -")
+PRIORITY = whole(0, 1_000_000)
+WEIGHT = whole(0, 1_000_000)
+PER_SECOND = whole(1, 1_000_000)
+
+
+def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
+    """One buyer. Without `ping` he needs `bid`; with it, `bid` or the ping's `bid_path`."""
+    with Section(value) as section:
+        buyer = section.need("buyer", names.claiming(BUYER_ID), "")
+        has_bid, has_ping = bool(section.given("bid")), bool(section.given("ping"))
+        if not has_bid and not has_ping:
+            value.report("missing key bid: a buyer without ping needs one")
+        only, excepted = section.take("sources", partial(_read_sources, scope=scope), (None, frozenset()))
+        schedule = section.take("schedule", read_schedule, Schedule())
+        time_zone = section.take("time_zone", read_time_zone, schedule.time_zone)
+        if schedule.time_zone not in (None, time_zone):
+            value.report(f"schedule and time_zone differ: {schedule.time_zone} and {time_zone}")
+        return Buyer(
+            buyer=buyer,
+            name=section.take("name", label, buyer),
+            is_active=section.take("status", choice({"active": True, "paused": False}), True),
+            priority=section.take("priority", PRIORITY, 1),
+            weight=section.take("weight", WEIGHT, 1),
+            bid_micros=section.take("bid", money, None),
+            filters=section.take("filters", partial(read_filters, scope=scope), AllOf(rules=())),
+            only_sources=only,
+            except_sources=excepted,
+            caps=section.take("caps", read_buyer_caps, ()),
+            ping_limit_per_second=section.take("ping_limit", _read_ping_limit, None),
+            schedule=schedule.hours,
+            time_zone=time_zone,
+            ping=section.take("ping", partial(read_ping, scope=scope, has_bid=has_bid), None),
+            post=section.need("post", partial(read_post, scope=scope, has_ping=has_ping), NO_ENDPOINT),
+        )
+
+
+def _read_sources(value: Value, scope: Scope) -> tuple[frozenset[str] | None, frozenset[str]]:
+    read_names = once_each(known_name(scope.sources, "a source of the campaign"))
+    with Section(value) as section:
+        given = section.given("only", "except")
+        if len(given) != 1:
+            raise Unreadable(value, f"expected either only or except; got {' and '.join(given) or 'neither'}")
+        if given == ["only"]:
+            return frozenset(section.need("only", read_names, ())), frozenset()
+        return None, frozenset(section.need("except", read_names, ()))
+
+
+def _read_ping_limit(value: Value) -> int:
+    with Section(value) as section:
+        return section.need("per_second", PER_SECOND, 1)

@@ -1,0 +1,136 @@
+"""Reads sources with their keys, and the payout rules and caps that campaigns and buyers have too."""
+
+import re
+from fractions import Fraction
+from functools import partial
+
+from lexchange.campaign import (
+    Cap,
+    CapCounts,
+    CapReserve,
+    CapWindow,
+    PayoutMode,
+    PayoutRule,
+    Source,
+    SourceKey,
+)
+from lexchange.campaign_file.reading import Section, Unreadable, Value, list_of
+from lexchange.campaign_file.scalars import choice, label, matching, money, one_of, share, text, whole
+from lexchange.campaign_file.scope import Claims, Setting
+from lexchange.keys import hash_key
+
+SRC = matching("[!-~]{1,128}", "1 to 128 ASCII letters, digits or signs, no spaces")
+CAP_LIMIT = whole(1, 1_000_000_000_000)
+NO_PAYOUT = PayoutRule(mode=PayoutMode.FIXED)
+
+
+def read_source(value: Value, setting: Setting, names: Claims) -> Source:
+    """One source. A SRC is claimed over all campaigns, because it tells a call's campaign."""
+    with Section(value) as section:
+        src = section.need("src", names.claiming(SRC), "")
+        return Source(
+            src=src,
+            name=section.take("name", label, src),
+            keys=section.need("keys", partial(_read_keys, setting=setting), ()),
+            is_enabled=section.take("status", choice({"enabled": True, "disabled": False}), True),
+            payout=section.take("payout", read_payout, None),
+            caps=section.take("caps", _read_source_caps, ()),
+        )
+
+
+def _read_keys(value: Value, setting: Setting) -> tuple[SourceKey, ...]:
+    keys = list_of(partial(_read_key, setting=setting))(value)
+    if len(set(keys)) < len(keys):
+        raise Unreadable(value, "expected different keys; got one twice")
+    return keys
+
+
+def _read_key(value: Value, setting: Setting) -> SourceKey:
+    with Section(value) as section:
+        plain, hashed = section.find("key"), section.find("hash")
+        if (plain and hashed) or not (plain or hashed):
+            raise Unreadable(value, "expected either hash, as `lexchange key new` prints it, or key with --dev")
+        if hashed:
+            return SourceKey(hmac_hex=section.need("hash", _read_hash, ""))
+        return SourceKey(hmac_hex=section.need("key", partial(_hash_plain, setting=setting), ""))
+
+
+def _read_hash(value: Value) -> str:
+    written = text(value)
+    if not re.fullmatch("[0-9a-fA-F]{64}", written):
+        raise Unreadable(value, "expected 64 hexadecimal digits, as `lexchange key new` prints them")
+    return written.lower()
+
+
+def _hash_plain(value: Value, setting: Setting) -> str:
+    if not setting.is_dev:
+        raise Unreadable(value, "a plain key is for --dev only: put the hash that `lexchange key new` prints")
+    return hash_key(text(value), setting.pepper)
+
+
+def read_payout(value: Value) -> PayoutRule:
+    """How a bid becomes a payout: revenue_share with `share`, fixed and margin with `amount`."""
+    with Section(value) as section:
+        mode = section.need("mode", one_of(PayoutMode), None)
+        part, amount_micros = Fraction(0), 0
+        if mode is PayoutMode.REVENUE_SHARE:
+            part = section.need("share", share, part)
+        elif mode is not None:
+            amount_micros = section.need("amount", money, amount_micros)
+        if mode is not None:
+            unused = "amount" if mode is PayoutMode.REVENUE_SHARE else "share"
+            if found := section.find(unused):
+                found.report(f"not used with mode {mode}")
+        section.given("share", "amount")
+        return PayoutRule(mode=mode or NO_PAYOUT.mode, share=part, amount_micros=amount_micros)
+
+
+def _read_source_caps(value: Value) -> tuple[Cap, ...]:
+    return list_of(partial(_read_source_cap, taken=Claims()))(value)
+
+
+def read_buyer_caps(value: Value) -> tuple[Cap, ...]:
+    """A buyer's caps, which count leads or money and may be reserved when a ping is won."""
+    return list_of(partial(_read_buyer_cap, taken=Claims()))(value)
+
+
+def _read_source_cap(value: Value, taken: Claims) -> Cap:
+    with Section(value) as section:
+        counts = section.take("counts", one_of(CapCounts), CapCounts.LEADS)
+        section.refuse("reserve", "only for caps of a buyer")
+        cap = _read_cap(section, counts, CapReserve.POST)
+    _claim_cap(value, cap, taken)
+    return cap
+
+
+def _read_buyer_cap(value: Value, taken: Claims) -> Cap:
+    with Section(value) as section:
+        reserve = section.take("reserve", one_of(CapReserve), CapReserve.POST)
+        section.refuse("counts", "only for caps of a source; how often a buyer is asked is his ping_limit")
+        cap = _read_cap(section, CapCounts.LEADS, reserve)
+    _claim_cap(value, cap, taken)
+    return cap
+
+
+def _read_cap(section: Section, counts: CapCounts, reserve: CapReserve) -> Cap:
+    window = section.need("window", one_of(CapWindow), CapWindow.TOTAL)
+    limit = section.take("limit", CAP_LIMIT, None)
+    budget_micros = section.take("budget", _read_budget, None)
+    given = section.given("limit", "budget")
+    if len(given) != 1:
+        raise Unreadable(section.value, f"expected either limit or budget; got {' and '.join(given) or 'neither'}")
+    if given == ["budget"] and counts is CapCounts.PINGS:
+        raise Unreadable(section.value, "expected limit: pings have no money to budget")
+    return Cap(window=window, limit=limit, budget_micros=budget_micros, counts=counts, reserve=reserve)
+
+
+def _read_budget(value: Value) -> int:
+    budget_micros = money(value)
+    if budget_micros == 0:
+        raise Unreadable(value, "expected more than 0: to stop, set the status")
+    return budget_micros
+
+
+def _claim_cap(value: Value, cap: Cap, taken: Claims) -> None:
+    unit = "money" if cap.limit is None else cap.counts.value
+    taken.claim(value, f"the cap on {unit} per {cap.window}")
