@@ -347,7 +347,5 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
         text = file.read_bytes().decode("utf-8", errors="replace")
         for number, line in enumerate(text.splitlines(), 1) if FOREIGN.search(text) else ():
             if found := FOREIGN.search(line):
-                problems.append(
-                    f"{file.relative_to(ROOT)}:{number} names `{found[0]}`: leave it to configuration"
-                )
+                problems.append(f"{file.relative_to(ROOT)}:{number} names `{found[0]}`: leave it to configuration")
     report(problems)

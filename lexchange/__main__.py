@@ -1,0 +1,31 @@
+"""Entry: `lexchange COMMAND`, one module of `commands` each."""
+
+import argparse
+import sys
+
+from lexchange import __version__
+from lexchange.commands import check, demo, key, reconcile, serve, show
+from lexchange.errors import LexchangeError
+
+COMMANDS = (serve, demo, check, show, reconcile, key)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code. What went wrong is said in plain lines on stderr."""
+    parser = argparse.ArgumentParser(prog="lexchange", description="An open-source ping/post lead exchange.")
+    parser.add_argument("--version", action="version", version=f"lexchange {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except LexchangeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

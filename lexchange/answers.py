@@ -1,0 +1,95 @@
+"""Answers to sources, built from what was decided. Buyer names, bids and raw answers never enter one."""
+
+import orjson
+
+from lexchange.call import FieldProblem, Outcome, PingAnswer, PostAnswer, Status
+from lexchange.lead import Lead, LeadState, Ping
+from lexchange.reasons import Kind, Reason
+
+OUTCOMES = {
+    LeadState.CLAIMED: Outcome.IN_PROGRESS,
+    LeadState.SENDING: Outcome.IN_PROGRESS,
+    LeadState.DELIVERED: Outcome.DELIVERED,
+    LeadState.REJECTED: Outcome.REJECTED,
+    LeadState.FAILED: Outcome.FAILED,
+    LeadState.UNKNOWN: Outcome.FAILED,
+}
+
+
+def offered(ping: Ping) -> PingAnswer:
+    """A buyer wants the lead."""
+    return PingAnswer(status=Status.ACCEPTED, ping_id=ping.ping_id, payout_micros=ping.payout_micros or 0)
+
+
+def no_sale(reason: Reason, problems: tuple[FieldProblem, ...] = ()) -> PingAnswer:
+    """Nobody wants the lead, or nobody may."""
+    return PingAnswer(status=Status.REJECTED, reason=reason, message=reason.message, problems=problems)
+
+
+def rejected_post(reason: Reason, problems: tuple[FieldProblem, ...] = ()) -> PostAnswer:
+    """The lead was not accepted for sale; no row exists."""
+    return PostAnswer(status=Status.REJECTED, reason=reason, message=reason.message, problems=problems)
+
+
+def already_posted(lead: Lead) -> PostAnswer:
+    """The ping_id was posted before; tells what became of that post."""
+    reason = Reason.PING_ID_ALREADY_CONSUMED
+    return PostAnswer(
+        status=Status.REJECTED,
+        reason=reason,
+        message=reason.message,
+        lead_id=lead.lead_id,
+        delivery_id=lead.delivery_id or "",
+        outcome=OUTCOMES[lead.state],
+    )
+
+
+def settled(lead: Lead) -> PostAnswer:
+    """What became of a lead. A direct post also tells the payout, since no ping told it before."""
+    lead_id, delivery_id = lead.lead_id, lead.delivery_id or ""
+    if lead.state is LeadState.DELIVERED:
+        payout_micros = (lead.payout_micros or 0) if lead.ping_id is None else 0
+        return PostAnswer(
+            status=Status.DELIVERED, lead_id=lead_id, delivery_id=delivery_id, payout_micros=payout_micros
+        )
+    reason = Reason(lead.reason)
+    return PostAnswer(
+        status=Status.REJECTED if reason.kind is Kind.REJECTED else Status.FAILED,
+        reason=reason,
+        message=reason.message,
+        lead_id=lead_id,
+        delivery_id=delivery_id,
+    )
+
+
+def still_delivering(lead: Lead | None) -> PostAnswer:
+    """The caller's deadline ended before the buyer answered; the delivery goes on."""
+    reason = Reason.DOWNSTREAM_TIMEOUT
+    message = "your deadline ended before the buyer answered; the delivery goes on, post again to learn its outcome"
+    return PostAnswer(
+        status=Status.FAILED,
+        reason=reason,
+        message=message,
+        lead_id=lead.lead_id if lead else "",
+        delivery_id=(lead.delivery_id or "") if lead else "",
+    )
+
+
+def dump_answer(answer: PostAnswer) -> bytes:
+    """The form an answer is remembered in for its idempotency key."""
+    return orjson.dumps(answer)
+
+
+def load_answer(text: bytes) -> PostAnswer:
+    """The remembered answer, equal to the first to the last byte once encoded."""
+    record = orjson.loads(text)
+    return PostAnswer(
+        status=Status(record["status"]),
+        reason=Reason(record["reason"]) if record["reason"] else None,
+        message=record["message"],
+        problems=tuple(FieldProblem(**problem) for problem in record["problems"]),
+        lead_id=record["lead_id"],
+        delivery_id=record["delivery_id"],
+        outcome=Outcome(record["outcome"]) if record["outcome"] else None,
+        payout_micros=record["payout_micros"],
+    )

@@ -1,0 +1,43 @@
+"""Work that outlives the request it began in: deliveries whose caller hung up, answers that come late."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from lexchange.telemetry import log_event
+
+Result = TypeVar("Result")
+
+
+class Background:
+    """Owns such tasks until they end; `drain()` waits for them at shutdown."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, story: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Start it. Whoever awaits the task gets its exception; an exception nobody awaits is logged."""
+        task = asyncio.get_running_loop().create_task(story)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log_event("background_error", error=type(error).__name__)
+
+    async def drain(self, grace_s: float) -> int:
+        """Wait for what runs, at most the grace; returns how many tasks had to be cut off."""
+        deadline = asyncio.get_running_loop().time() + grace_s
+        while self._tasks:
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                break
+            await asyncio.wait(self._tasks, timeout=left_s)
+        cut_off = list(self._tasks)
+        for task in cut_off:
+            task.cancel()
+        if cut_off:
+            await asyncio.wait(cut_off, timeout=1)
+        return len(cut_off)

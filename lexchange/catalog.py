@@ -1,0 +1,103 @@
+"""Catalog: the configuration, compiled for the hot path. Immutable; a reload swaps it whole.
+
+Everything that can be decided once per configuration is decided here: schemas, filters, mappings, answer rules.
+A request takes the catalog once and uses that one to its end.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from lexchange.buyers.call import BuyerCall, compile_call
+from lexchange.campaign import Buyer, Campaign, CapCounts, CapReserve, PayoutRule, Source
+from lexchange.caps import buyer_owner, source_owner
+from lexchange.config import Limits
+from lexchange.eligibility import compile_filter
+from lexchange.fields import Schema, compile_schema
+from lexchange.payout import describe_rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveBuyer:
+    """A buyer, ready to be asked."""
+
+    buyer: Buyer
+    zone: ZoneInfo
+    failed_rule: Callable[[Mapping[str, str]], str | None]
+    owner: str  # of his cap counters
+    ping: BuyerCall | None
+    post: BuyerCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveCampaign:
+    """A campaign, ready to take calls. `buyers` keeps the file's order."""
+
+    campaign: Campaign
+    zone: ZoneInfo
+    schema: Schema
+    buyers: dict[str, LiveBuyer]
+    has_caps: bool  # any buyer has a cap
+    has_holds: bool  # any buyer's cap is reserved by a won ping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a SRC leads: its source and its campaign."""
+
+    live: LiveCampaign
+    source: Source
+    payout: PayoutRule
+    payout_text: str  # the rule as it is kept with each ping
+    owner: str  # of the source's cap counters
+    has_ping_caps: bool
+    has_lead_caps: bool
+
+
+class Catalog:
+    """All campaigns of one configuration version, found by SRC."""
+
+    def __init__(self, campaigns: Iterable[Campaign], *, version: str, limits: Limits) -> None:
+        self.version = version
+        self.campaigns = tuple(campaigns)
+        self._routes: dict[str, Route] = {}
+        for campaign in self.campaigns:
+            live = _compile(campaign, limits)
+            for source in campaign.sources:
+                payout = source.payout or campaign.payout
+                self._routes[source.src] = Route(
+                    live=live,
+                    source=source,
+                    payout=payout,
+                    payout_text=describe_rule(payout),
+                    owner=source_owner(campaign.campaign, source.src),
+                    has_ping_caps=any(cap.counts is CapCounts.PINGS for cap in source.caps),
+                    has_lead_caps=any(cap.counts is CapCounts.LEADS for cap in source.caps),
+                )
+
+    def route(self, src: str) -> Route | None:
+        """The route of a SRC; None when nobody has it."""
+        return self._routes.get(src)
+
+
+def _compile(campaign: Campaign, limits: Limits) -> LiveCampaign:
+    caps = [cap for buyer in campaign.buyers for cap in buyer.caps]
+    return LiveCampaign(
+        campaign=campaign,
+        zone=ZoneInfo(campaign.time_zone),
+        schema=compile_schema(campaign.fields, limits),
+        buyers={buyer.buyer: _compile_buyer(buyer, campaign) for buyer in campaign.buyers},
+        has_caps=bool(caps),
+        has_holds=any(cap.reserve is CapReserve.PING for cap in caps),
+    )
+
+
+def _compile_buyer(buyer: Buyer, campaign: Campaign) -> LiveBuyer:
+    return LiveBuyer(
+        buyer=buyer,
+        zone=ZoneInfo(buyer.time_zone or campaign.time_zone),
+        owner=buyer_owner(campaign.campaign, buyer.buyer),
+        failed_rule=compile_filter(buyer.filters),
+        ping=compile_call(buyer.ping) if buyer.ping else None,
+        post=compile_call(buyer.post),
+    )

@@ -1,0 +1,1 @@
+"""The commands of `lexchange`, a module each: `add_parser` names its options, `run` does it."""

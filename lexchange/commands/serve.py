@@ -1,0 +1,80 @@
+"""`lexchange serve`: host the exchange until SIGTERM; SIGHUP reads the campaign files again."""
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from lexchange.commands.options import Subparsers, add_flag, add_option, add_store, pepper
+from lexchange.config import Limits
+from lexchange.server import Server, Settings, load_catalog, serving
+from lexchange.workers import run_workers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Name the options."""
+    parser = subparsers.add_parser("serve", help="host the exchange: gRPC and REST")
+    add_option(parser, "config", None, "a campaign file, or a folder of them")
+    add_listeners(parser)
+    add_store(parser)
+    add_option(parser, "workers", "1", "processes on the same ports over the same store", type=int)
+    add_flag(parser, "dev", "allow loopback and private buyer addresses and plaintext keys, serve reflection")
+    parser.set_defaults(run=run)
+
+
+def add_listeners(parser: argparse.ArgumentParser) -> None:
+    """Add `--grpc` and `--http`."""
+    add_option(parser, "grpc", "127.0.0.1:50051", "HOST:PORT for gRPC, port 0 picks a free one")
+    add_option(parser, "http", "127.0.0.1:8080", "HOST:PORT for REST, port 0 picks a free one")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """What the options say."""
+    return Settings(
+        config=Path(options.config),
+        store=options.store,
+        grpc=options.grpc,
+        http=options.http,
+        pepper=pepper(),
+        is_dev=options.dev,
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve in this process, or in several under this one."""
+    settings, limits = settings_of(options), Limits.from_environment()
+    if options.workers > 1:
+        load_catalog(settings, limits)  # refuse a bad file once, before anything starts
+        return run_workers(settings, options.workers)
+    return uvloop.run(serve(settings, limits, print_ready))
+
+
+def print_ready(server: Server) -> None:
+    """Tell whoever started us that both listeners answer."""
+    print(f"ready grpc={server.grpc} http={server.http}", flush=True)
+
+
+async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
+    """Serve until SIGTERM or SIGINT; calls in flight finish first."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    hangup = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    async with serving(settings, limits) as server, asyncio.TaskGroup() as group:
+        on_ready(server)
+        reloads = group.create_task(_reload_on(hangup, server))
+        await stop.wait()
+        reloads.cancel()
+    return 0
+
+
+async def _reload_on(hangup: asyncio.Event, server: Server) -> None:
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        await server.reload()

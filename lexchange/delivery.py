@@ -1,0 +1,79 @@
+"""Delivery: one attempt to hand a claimed lead to one buyer, and what its outcome means for the lead.
+
+It never retries and never decides who is next. A lead counts as failed only if no byte can have left or the buyer
+answered definitely; anything else is unknown, because the buyer may have it.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from lexchange.buyers.answers import Verdict
+from lexchange.buyers.call import BuyerCall
+from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
+from lexchange.buyers.mapping import MappingValues, UnmappableLead
+from lexchange.lead import Attempt, AttemptOutcome, LeadState
+from lexchange.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What an attempt's outcome makes of the lead, and what the source is told."""
+
+    state: LeadState
+    reason: Reason | None
+
+
+MEANINGS: dict[AttemptOutcome, Meaning] = {
+    AttemptOutcome.ACCEPTED: Meaning(state=LeadState.DELIVERED, reason=None),
+    AttemptOutcome.REJECTED: Meaning(state=LeadState.REJECTED, reason=Reason.BUYER_REJECTED),
+    AttemptOutcome.NOT_SENT: Meaning(state=LeadState.FAILED, reason=Reason.BUYER_DELIVERY_FAILED),
+    AttemptOutcome.TIMED_OUT: Meaning(state=LeadState.UNKNOWN, reason=Reason.DOWNSTREAM_TIMEOUT),
+    AttemptOutcome.BROKEN: Meaning(state=LeadState.UNKNOWN, reason=Reason.DOWNSTREAM_TIMEOUT),
+    AttemptOutcome.INVALID_ANSWER: Meaning(state=LeadState.UNKNOWN, reason=Reason.DOWNSTREAM_INVALID_RESPONSE),
+}
+
+
+async def deliver(
+    attempt: Attempt, post: BuyerCall, values: MappingValues, *, client: BuyerClient, deadline: float
+) -> Attempt:
+    """Post the lead to the buyer once; returns the attempt with its outcome. `deadline` is on the loop's clock."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        request = post.build(values)
+    except UnmappableLead as error:
+        return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=str(error))
+    own_deadline = min(deadline, started + post.delivery.timeout_ms / 1000)
+    answer = await client.send(request, deadline=own_deadline)
+    outcome = _missed(attempt, answer) if isinstance(answer, BuyerFailure) else _heard(attempt, post, answer)
+    return replace(outcome, latency_us=round((loop.time() - started) * 1_000_000))
+
+
+def _missed(attempt: Attempt, failure: BuyerFailure) -> Attempt:
+    if not failure.is_sent:
+        outcome = AttemptOutcome.NOT_SENT
+    elif failure.kind is FailureKind.TIMEOUT:
+        outcome = AttemptOutcome.TIMED_OUT
+    elif failure.kind in (FailureKind.MALFORMED, FailureKind.TOO_LARGE):
+        outcome = AttemptOutcome.INVALID_ANSWER
+    else:
+        outcome = AttemptOutcome.BROKEN
+    return replace(attempt, outcome=outcome, is_sent=failure.is_sent, detail=f"{failure.kind}: {failure.detail}")
+
+
+def _heard(attempt: Attempt, post: BuyerCall, answer: BuyerAnswer) -> Attempt:
+    reading = post.read(answer)
+    outcome = {
+        Verdict.ACCEPTED: AttemptOutcome.ACCEPTED,
+        Verdict.REJECTED: AttemptOutcome.REJECTED,
+        Verdict.UNREADABLE: AttemptOutcome.INVALID_ANSWER,
+    }[reading.verdict]
+    return replace(
+        attempt,
+        outcome=outcome,
+        is_sent=True,
+        detail=reading.reason,
+        http_status=answer.status,
+        answer=answer.body.decode("utf-8", "replace"),
+        price_micros=reading.price_micros,
+    )

@@ -1,0 +1,1 @@
+"""The demo: three buyers to sell to, and the calls to paste."""

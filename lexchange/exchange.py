@@ -1,0 +1,356 @@
+"""Exchange: the whole story of a ping, a post and a direct post, readable top to bottom.
+
+It owns the order of events and nothing else: decisions are pure modules, buyers and the store are called here.
+What is answered is durable before; what is claimed is durable before its buyer hears of it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
+
+from lexchange import answers
+from lexchange.admission import authorise, early_rejection, with_ping_id
+from lexchange.auction import Auction, Bids, Terms
+from lexchange.background import Background
+from lexchange.buyers.client import BuyerClient
+from lexchange.buyers.mapping import MappingValues
+from lexchange.call import Call, FieldProblem, PingAnswer, PostAnswer
+from lexchange.campaign import OnPostReject, RoutingMode, TrafficType
+from lexchange.catalog import Catalog, Route
+from lexchange.clock import Clock
+from lexchange.config import Limits
+from lexchange.drafts import PingDraft, digest, new_lead, without_slot
+from lexchange.errors import RequestRefused
+from lexchange.fields import Checked, Stage, fill_from_ping, frozen_problems
+from lexchange.ids import Ids, is_ping_id
+from lexchange.lead import AttemptOutcome, BuyerPing, Lead, LeadState, Ping, PingState
+from lexchange.market import Market
+from lexchange.offers import offers_of_bids, offers_of_ping
+from lexchange.reasons import Reason
+from lexchange.sale import NotClaimed, Offer, Sale, SaleRule
+from lexchange.storage import CallOutcome, ClaimOutcome, Store
+
+SYNTHETIC_PAYOUT_MICROS = 1_000_000  # what a test call is told
+AFTER_REJECTION = frozenset({AttemptOutcome.REJECTED})
+AFTER_REJECTION_OR_UNSENT = frozenset({AttemptOutcome.REJECTED, AttemptOutcome.NOT_SENT})
+LateAnswers = Callable[[list[BuyerPing]], Awaitable[None]]
+
+
+class Progress:
+    """How far a post has come, for the answer to a caller whose deadline ends first."""
+
+    lead: Lead | None = None  # once it is claimed
+
+
+class Places:
+    """The calls in flight; one more than the limit is told so at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+
+    def __enter__(self) -> None:
+        if self._taken >= self._limit:
+            raise RequestRefused(Reason.OVERLOADED)
+        self._taken += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._taken -= 1
+
+
+class Exchange:
+    """Sells leads. One per process; `catalog` is replaced whole on a reload."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        store: Store,
+        client: BuyerClient,
+        background: Background,
+        clock: Clock,
+        limits: Limits,
+        pepper: bytes,
+    ) -> None:
+        self.catalog = catalog
+        self._store = store
+        self._client = client
+        self._background = background
+        self._clock = clock
+        self._ids = Ids(clock)
+        self._limits = limits
+        self._pepper = pepper
+        self._market = Market(store)
+        self._places = Places(limits.in_flight)
+
+    async def ping(self, call: Call) -> PingAnswer:
+        """Offer a few fields of a lead to every eligible buyer at once; the answer is durable before it leaves."""
+        with self._places:
+            route, checked = self._receive(call, Stage.PING)
+            draft = self._draft(route, checked)
+            if reason := early_rejection(route, call, TrafficType.PING_POST, checked):
+                return await self._no_sale(draft.unsold(reason, checked.problems), checked.problems)
+            if checked.is_test:
+                return await self._offer(draft.offered_as_test(SYNTHETIC_PAYOUT_MICROS))
+            return await self._repeated(draft) or await self._auction(draft, call.deadline)
+
+    async def post(self, call: Call) -> PostAnswer:
+        """Deliver the full lead to the buyer that won its ping, once."""
+        with self._places:
+            route, checked = self._receive(call, Stage.POST)
+            lead = self._new_lead(route, checked, call.ping_id)
+            progress = Progress()
+            return await self._to_its_end(call, progress, self._post(route, call, checked, lead, progress))
+
+    async def direct_post(self, call: Call) -> PostAnswer:
+        """Sell a full lead in one call: the eligible buyers in routing order, until one takes it."""
+        with self._places:
+            route, checked = self._receive(call, Stage.POST)
+            lead = self._new_lead(route, checked, None)
+            progress = Progress()
+            return await self._to_its_end(call, progress, self._direct_post(route, call, checked, lead, progress))
+
+    # ---- every call ----
+
+    def _receive(self, call: Call, stage: Stage) -> tuple[Route, Checked]:
+        route = authorise(self.catalog, call, limits=self._limits, pepper=self._pepper)
+        return route, route.live.schema.check(call.data, stage)
+
+    # ---- ping ----
+
+    async def _auction(self, draft: PingDraft, deadline: float | None) -> PingAnswer:
+        route, data, now_ms = draft.route, draft.checked.data, draft.now_ms
+        reason = await self._market.refusal(route, data, now_ms) or await self._market.count_ping(route, now_ms)
+        if reason:
+            return await self._no_sale(draft.unsold(reason))
+
+        async def on_late(late: list[BuyerPing]) -> None:
+            await self._store.record_late_answers(draft.ping_id, late)
+
+        values = self._values(route, data, now_ms, ping_id=draft.ping_id)
+        bids = await self._collect_bids(route, values, deadline, on_late)
+        while bids.ranked:
+            winner = bids.ranked[0]
+            ping = draft.offered(winner, bids)
+            if await self._store.record_ping(ping, holds=self._market.holds(route, winner, now_ms)) is None:
+                return answers.offered(ping)
+            bids = without_slot(bids, winner)  # it went to another ping: the next best bid wins
+        return await self._no_sale(draft.unsold(Reason.NO_ELIGIBLE_BUYER, bids=bids))
+
+    async def _collect_bids(
+        self, route: Route, values: MappingValues, deadline: float | None, on_late: LateAnswers
+    ) -> Bids:
+        routing = route.live.campaign.routing
+        turnout = await self._market.turnout(route, values.lead, values.now_ms)
+        terms = Terms(
+            routing=routing,
+            payout=route.payout,
+            values=values,
+            seed=secrets.randbits(63) if routing.mode is RoutingMode.WEIGHTED else 0,
+            turns=await self._market.turns(route),
+            deadline=deadline,
+        )
+        auction = Auction(terms, client=self._client, limits=self._limits, background=self._background, on_late=on_late)
+        ranked = await auction.run(turnout.asked)
+        parts = turnout.skipped | auction.pings
+        buyers = [parts[buyer] for buyer in route.live.buyers]  # in the file's order
+        return Bids(buyers=buyers, ranked=ranked, seed=terms.seed, turns=terms.turns)
+
+    def _values(
+        self, route: Route, data: Mapping[str, str], now_ms: int, *, ping_id: str | None, lead_id: str | None = None
+    ) -> MappingValues:
+        campaign = route.live.campaign
+        return MappingValues(
+            lead=data,
+            ping_id=ping_id,
+            campaign_id=campaign.campaign,
+            campaign_name=campaign.name,
+            src=route.source.src,
+            lead_id=lead_id,
+            now_ms=now_ms,
+        )
+
+    def _draft(self, route: Route, checked: Checked) -> PingDraft:
+        remembers = route.live.campaign.repeat_ping_window_s is not None
+        return PingDraft(
+            route=route,
+            checked=checked,
+            ping_id=self._ids.ping_id(),
+            now_ms=self._clock.now_ms(),
+            config_version=self.catalog.version,
+            repeat_key=digest(checked.data) if remembers and not checked.is_test else None,
+        )
+
+    async def _offer(self, ping: Ping) -> PingAnswer:
+        await self._store.record_ping(ping)
+        return answers.offered(ping)
+
+    async def _no_sale(self, ping: Ping, problems: tuple[FieldProblem, ...] = ()) -> PingAnswer:
+        await self._store.record_ping(ping)
+        return answers.no_sale(Reason(ping.reason), problems)
+
+    async def _repeated(self, draft: PingDraft) -> PingAnswer | None:
+        """The first answer to an equal ping within the campaign's window; the buyers are not asked again."""
+        campaign = draft.route.live.campaign
+        if draft.repeat_key is None or campaign.repeat_ping_window_s is None:
+            return None
+        first = await self._store.find_repeat(
+            campaign.campaign,
+            draft.route.source.src,
+            draft.repeat_key,
+            since_ms=draft.now_ms - campaign.repeat_ping_window_s * 1000,
+            now_ms=draft.now_ms,
+        )
+        if first is None:
+            return None
+        is_offered = first.state is PingState.OFFERED
+        return answers.offered(first) if is_offered else answers.no_sale(Reason(first.reason))
+
+    # ---- post ----
+
+    async def _post(self, route: Route, call: Call, checked: Checked, lead: Lead, progress: Progress) -> PostAnswer:
+        checked = with_ping_id(checked, call.ping_id)
+        if reason := early_rejection(route, call, TrafficType.PING_POST, checked):
+            return answers.rejected_post(reason, checked.problems)
+        ping = await self._store.find_ping(call.ping_id) if is_ping_id(call.ping_id) else None
+        if ping is None or not _is_postable(ping, lead):
+            return answers.rejected_post(Reason.INVALID_PING_ID)
+        frozen = route.live.campaign.frozen_fields
+        if problems := frozen_problems(frozen, checked.data, ping.data):
+            return answers.rejected_post(Reason.SCHEMA_VALIDATION_FAILED, problems)
+        if ping.state is PingState.CLAIMED:
+            return await self._already_posted(lead)
+        lead = replace(lead, data=fill_from_ping(checked.data, ping.data, frozen))
+        if lead.is_test:
+            return await self._deliver_test(lead)
+        if reason := await self._market.refusal(route, lead.data, lead.created_ms):
+            return answers.rejected_post(reason)
+        routing = route.live.campaign.routing
+        moves_on = AFTER_REJECTION if routing.on_post_reject is OnPostReject.NEXT_BIDDER else frozenset()
+        rule = self._rule(route, moves_on=moves_on, may_pass_over=False)
+        return await self._sell(route, lead, offers_of_ping(route, ping, lead), rule, progress)
+
+    async def _direct_post(
+        self, route: Route, call: Call, checked: Checked, lead: Lead, progress: Progress
+    ) -> PostAnswer:
+        if reason := early_rejection(route, call, TrafficType.DIRECT_POST, checked):
+            return answers.rejected_post(reason, checked.problems)
+        if lead.is_test:
+            return await self._deliver_test(lead)
+        if reason := await self._market.refusal(route, lead.data, lead.created_ms):
+            return await self._keep_unsold(lead, reason)
+
+        async def on_late(late: list[BuyerPing]) -> None:
+            await self._store.record_late_answers(lead.lead_id, late)
+
+        rule = self._rule(route, moves_on=AFTER_REJECTION_OR_UNSENT, may_pass_over=True)
+        values = self._values(route, lead.data, lead.created_ms, ping_id=None, lead_id=lead.lead_id)
+        bids = await self._collect_bids(route, values, call.deadline, on_late)
+        lead = replace(lead, buyers=bids.buyers, seed=bids.seed, turns=bids.turns)
+        return await self._sell(route, lead, offers_of_bids(route, bids.ranked, lead), rule, progress)
+
+    def _rule(self, route: Route, *, moves_on: frozenset[AttemptOutcome], may_pass_over: bool) -> SaleRule:
+        routing = route.live.campaign.routing
+        return SaleRule(
+            moves_on=moves_on,
+            may_pass_over=may_pass_over,
+            max_attempts=routing.max_attempts,
+            deadline=asyncio.get_running_loop().time() + routing.post_timeout_ms / 1000,
+        )
+
+    async def _sell(
+        self, route: Route, lead: Lead, offers: list[Offer], rule: SaleRule, progress: Progress
+    ) -> PostAnswer:
+        def on_claimed(claimed: Lead) -> None:
+            progress.lead = claimed
+
+        sale = Sale(route, store=self._store, client=self._client, clock=self._clock, ids=self._ids)
+        sold = await sale.run(lead, offers, rule, on_claimed)
+        if not isinstance(sold, NotClaimed):
+            return answers.settled(sold)
+        if sold.reason is Reason.PING_ID_ALREADY_CONSUMED:
+            return await self._already_posted(lead)
+        return await self._keep_unsold(lead, sold.reason)
+
+    def _new_lead(self, route: Route, checked: Checked, ping_id: str | None) -> Lead:
+        return new_lead(
+            route,
+            checked,
+            self.catalog.version,
+            lead_id=self._ids.lead_id(),
+            ping_id=ping_id,
+            now_ms=self._clock.now_ms(),
+        )
+
+    async def _deliver_test(self, lead: Lead) -> PostAnswer:
+        """A test lead is consumed and kept like a real one; no buyer hears of it."""
+        delivered = replace(
+            lead,
+            state=LeadState.DELIVERED,
+            delivery_id=self._ids.delivery_id(),
+            payout_micros=SYNTHETIC_PAYOUT_MICROS,
+        )
+        result = await self._store.claim_lead(delivered, takes=[], fingerprints=[], now_ms=lead.created_ms)
+        is_claimed = result.outcome is ClaimOutcome.CLAIMED
+        return answers.settled(delivered) if is_claimed else await self._already_posted(lead)
+
+    async def _already_posted(self, lead: Lead) -> PostAnswer:
+        first = await self._store.audit.find_lead_of_ping(lead.ping_id or "")
+        return answers.already_posted(first) if first else answers.rejected_post(Reason.INVALID_PING_ID)
+
+    async def _keep_unsold(self, lead: Lead, reason: Reason) -> PostAnswer:
+        """A direct post's lead is kept for audit; a post's ping_id stays unconsumed, so there is no lead yet."""
+        if lead.ping_id is not None:
+            return answers.rejected_post(reason)
+        unsold = replace(lead, state=LeadState.REJECTED, reason=reason)
+        await self._store.claim_lead(unsold, takes=[], fingerprints=[], now_ms=lead.created_ms)
+        return answers.settled(unsold)
+
+    async def _to_its_end(self, call: Call, progress: Progress, story: Coroutine[Any, Any, PostAnswer]) -> PostAnswer:
+        """Run a post so that a caller who hangs up cannot cut it; he is answered by his deadline all the same."""
+        task = self._background.spawn(self._once(call, story))
+        if call.deadline is None:
+            return await asyncio.shield(task)
+        reserve_s = self._limits.answer_reserve_ms / 1000
+        left_s = call.deadline - asyncio.get_running_loop().time() - reserve_s
+        done, _ = await asyncio.wait({task}, timeout=max(0.0, left_s))
+        return task.result() if done else answers.still_delivering(progress.lead)
+
+    async def _once(self, call: Call, story: Coroutine[Any, Any, PostAnswer]) -> PostAnswer:
+        """With an idempotency key: a repeat of the call gets the first answer instead of a second story."""
+        if not call.idempotency_key:
+            return await story
+        now_ms = self._clock.now_ms()
+        started = await self._store.begin_call(
+            call.src,
+            call.idempotency_key,
+            digest({**call.data, "ping_id": call.ping_id}),
+            now_ms=now_ms,
+            remember_ms=self._limits.idempotency_h * 3_600_000,
+        )
+        if started.outcome is not CallOutcome.NEW:
+            story.close()
+        match started.outcome:
+            case CallOutcome.REPLAY:
+                return answers.load_answer(started.answer)
+            case CallOutcome.REUSED:
+                raise RequestRefused(Reason.IDEMPOTENCY_KEY_REUSED)
+            case CallOutcome.IN_FLIGHT:
+                raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
+        try:
+            answer = await story
+        except BaseException:
+            await self._store.abandon_call(call.src, call.idempotency_key)
+            raise
+        await self._store.finish_call(call.src, call.idempotency_key, answers.dump_answer(answer))
+        return answer
+
+
+def _is_postable(ping: Ping, lead: Lead) -> bool:
+    """Whether this source may post this ping now: its own, of the same kind, and offered and alive, or posted."""
+    if ping.src != lead.src or ping.campaign != lead.campaign or ping.is_test != lead.is_test:
+        return False
+    is_alive = ping.state is PingState.OFFERED and ping.expires_ms > lead.created_ms
+    return is_alive or ping.state is PingState.CLAIMED

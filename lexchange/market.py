@@ -1,0 +1,115 @@
+"""Market: who may be asked about a lead, and whether the lead may be sold at all.
+
+Reads counters and fingerprints from the store, at most one query each and only where the campaign has such rules;
+the rules themselves are pure (`eligibility.py`, `caps.py`, `duplicates.py`). Every buyer not asked keeps his reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lexchange.campaign import CapReserve, DuplicateScope, RoutingMode
+from lexchange.caps import full_cap, lead_takes, ping_takes
+from lexchange.catalog import LiveBuyer, Route
+from lexchange.duplicates import fingerprint, scope_key
+from lexchange.eligibility import Moment, first_skip
+from lexchange.lead import BuyerPing, CapTake, PingOutcome, SkipReason
+from lexchange.rates import RateWindow
+from lexchange.reasons import Reason
+from lexchange.routing import Bidder
+from lexchange.storage import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turnout:
+    """The buyers of one lead: those to ask, and by name those not, with their reasons."""
+
+    asked: list[LiveBuyer]
+    skipped: dict[str, BuyerPing]
+
+
+class Market:
+    """Answers two questions per lead: may it be sold, and to whom may it be offered?"""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rates = RateWindow()
+
+    async def refusal(self, route: Route, data: Mapping[str, str], now_ms: int) -> Reason | None:
+        """Why the lead may not be sold: it was sold before, or its source has reached a cap."""
+        if not _protects_buyers(route) and await self._sold_before(route, data, now_ms):
+            return Reason.DUPLICATE_LEAD
+        if route.has_lead_caps:
+            takes = lead_takes(route.source.caps, route.owner, now_ms, route.live.zone, 0)
+            if full_cap(takes, await self._store.read_counters([take.counter for take in takes])):
+                return Reason.SOURCE_CAP_REACHED
+        return None
+
+    async def count_ping(self, route: Route, now_ms: int) -> Reason | None:
+        """Count a ping against its source's caps on pings; exact under any number of workers."""
+        if not route.has_ping_caps:
+            return None
+        takes = ping_takes(route.source.caps, route.owner, now_ms, route.live.zone)
+        return Reason.SOURCE_CAP_REACHED if await self._store.take_caps(takes) else None
+
+    async def turnout(self, route: Route, data: Mapping[str, str], now_ms: int) -> Turnout:
+        """Split the campaign's buyers into those to ask and those not to."""
+        moment = Moment(src=route.source.src, data=data, now_ms=now_ms, used=await self._used(route, now_ms))
+        past = await self._sold_before(route, data, now_ms) if _protects_buyers(route) else {}
+        turnout = Turnout(asked=[], skipped={})
+        for name, live in route.live.buyers.items():
+            skip = self._skip(live, moment, past)
+            if skip is None:
+                turnout.asked.append(live)
+            else:
+                turnout.skipped[name] = BuyerPing(
+                    buyer=name, outcome=PingOutcome.NOT_ASKED, skip=skip[0], detail=skip[1]
+                )
+        return turnout
+
+    async def turns(self, route: Route) -> dict[str, int]:
+        """When each buyer last bought, for round_robin."""
+        if route.live.campaign.routing.mode is not RoutingMode.ROUND_ROBIN:
+            return {}
+        return await self._store.last_sales(route.live.campaign.campaign)
+
+    def holds(self, route: Route, winner: Bidder, now_ms: int) -> tuple[CapTake, ...]:
+        """The cap slots a won ping holds until it is posted or expires (`reserve: ping`)."""
+        live = route.live.buyers[winner.buyer]
+        return lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, winner.bid_micros, reserve=CapReserve.PING)
+
+    def _skip(self, live: LiveBuyer, moment: Moment, past: Mapping[str, str]) -> tuple[SkipReason, str] | None:
+        skip = first_skip(live.buyer, moment, zone=live.zone, failed_rule=live.failed_rule, owner=live.owner)
+        if skip is not None:
+            return skip
+        if scope_key(DuplicateScope.BUYER, src="", buyer=live.buyer.buyer) in past:
+            return SkipReason.DUPLICATE, "bought this lead before"
+        if not self._rates.admit(live.owner, live.buyer.ping_limit_per_second, moment.now_ms):
+            return SkipReason.PING_LIMIT, f"{live.buyer.ping_limit_per_second} pings a second"
+        return None
+
+    async def _used(self, route: Route, now_ms: int) -> Mapping[str, int]:
+        """The counters of all buyers' caps; expired holds are given back first."""
+        if not route.live.has_caps:
+            return {}
+        if route.live.has_holds:
+            await self._store.release_expired_holds(now_ms)
+        counters = [
+            take.counter
+            for live in route.live.buyers.values()
+            for take in lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, 0)
+        ]
+        return await self._store.read_counters(counters)
+
+    async def _sold_before(self, route: Route, data: Mapping[str, str], now_ms: int) -> Mapping[str, str]:
+        """Equal leads within the window that are sold or may be, by scope."""
+        campaign, src = route.live.campaign, route.source.src
+        own = fingerprint(campaign, data, now_ms, src=src)
+        if own is None:
+            return {}
+        found = await self._store.find_duplicates(campaign.campaign, own.digest, since_ms=own.since_ms)
+        return found if _protects_buyers(route) else {key: found[key] for key in (own.scope_key,) if key in found}
+
+
+def _protects_buyers(route: Route) -> bool:
+    rule = route.live.campaign.duplicates
+    return rule is not None and rule.scope is DuplicateScope.BUYER

@@ -1,0 +1,166 @@
+"""Server: the composition root. Opens store, buyer client and catalog, serves gRPC and REST in one event loop.
+
+Everything is closed in reverse: calls in flight finish first, then deliveries under way, then the store.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from gateway.app import create_app
+from gateway.server import HttpServer, open_socket
+from leadexchange.v1 import lead_exchange_pb2 as pb
+from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
+from lexchange.background import Background
+from lexchange.buyers.addresses import AddressRule
+from lexchange.buyers.client import BuyerClient
+from lexchange.buyers.http_answer import ClientLimits
+from lexchange.campaign_file import load_campaigns
+from lexchange.catalog import Catalog
+from lexchange.clock import SystemClock
+from lexchange.config import Limits
+from lexchange.errors import ConfigError
+from lexchange.exchange import Exchange
+from lexchange.in_process import InProcessStub
+from lexchange.servicer import LeadExchangeServicer
+from lexchange.storage import Store
+from lexchange.telemetry import log_event
+
+SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `lexchange serve` was started with. Addresses are HOST:PORT; port 0 picks a free one."""
+
+    config: Path
+    store: str
+    grpc: str
+    http: str
+    pepper: bytes
+    is_dev: bool
+
+
+class Server:
+    """A running exchange. `grpc` and `http` are the addresses that answer."""
+
+    def __init__(self, settings: Settings, exchange: Exchange, store: Store, limits: Limits) -> None:
+        self._settings = settings
+        self._exchange = exchange
+        self._store = store
+        self._limits = limits
+        self._clock = SystemClock()
+        self.grpc = settings.grpc
+        self.http = settings.http
+
+    async def reload(self) -> bool:
+        """Read the campaign files again; an invalid set changes nothing. Calls under way keep their catalog."""
+        try:
+            catalog = await asyncio.to_thread(load_catalog, self._settings, self._limits)
+        except ConfigError as error:
+            log_event("reload_refused", problems=str(error))
+            return False
+        await remember_version(self._store, catalog, self._clock)
+        self._exchange.catalog = catalog
+        log_event("reloaded", config_version=catalog.version, campaigns=len(catalog.campaigns))
+        return True
+
+
+def load_catalog(settings: Settings, limits: Limits) -> Catalog:
+    """Read and compile the campaign files; raises ConfigError with every problem."""
+    loaded = load_campaigns(settings.config, is_dev=settings.is_dev, pepper=settings.pepper, environment=os.environ)
+    return Catalog(loaded.campaigns, version=loaded.version, limits=limits)
+
+
+async def remember_version(store: Store, catalog: Catalog, clock: SystemClock) -> None:
+    """Keep the configuration version that the next pings run under."""
+    summary = ", ".join(campaign.campaign for campaign in catalog.campaigns)
+    await store.record_config(catalog.version, loaded_ms=clock.now_ms(), summary=summary)
+
+
+@asynccontextmanager
+async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
+    """Serve until the block ends; both listeners answer when it begins."""
+    catalog = load_catalog(settings, limits)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(Store.open(settings.store))
+        client = BuyerClient(
+            limits=ClientLimits(
+                max_answer_bytes=limits.buyer_answer_bytes,
+                max_connections_per_endpoint=limits.connections_per_buyer,
+            ),
+            address_rule=AddressRule(allow_loopback_and_private=settings.is_dev),
+        )
+        stack.push_async_callback(client.aclose)
+        background = Background()
+        stack.push_async_callback(background.drain, limits.drain_s)
+        clock = SystemClock()
+        await remember_version(store, catalog, clock)
+        exchange = Exchange(
+            catalog=catalog,
+            store=store,
+            client=client,
+            background=background,
+            clock=clock,
+            limits=limits,
+            pepper=settings.pepper,
+        )
+        server = Server(settings, exchange, store, limits)
+        server.grpc = await stack.enter_async_context(_grpc_listener(settings, exchange, limits))
+        server.http = await stack.enter_async_context(_http_listener(settings, exchange, limits))
+        yield server
+
+
+@asynccontextmanager
+async def _grpc_listener(settings: Settings, exchange: Exchange, limits: Limits) -> AsyncIterator[str]:
+    options = [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", limits.body_bytes),
+        ("grpc.max_metadata_size", 16_384),
+    ]
+    listener = grpc.aio.server(options=options)
+    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(exchange), listener)
+    health = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, listener)
+    names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), listener)
+    address = _bind(listener, settings.grpc)
+    await listener.start()
+    for name in ("", *names):
+        await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield address
+    finally:
+        await health.enter_graceful_shutdown()
+        await listener.stop(limits.drain_s)
+
+
+def _bind(listener: grpc.aio.Server, address: str) -> str:
+    try:
+        port = listener.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigError(f"--grpc {address}: cannot listen there; is the port taken?") from error
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+@asynccontextmanager
+async def _http_listener(settings: Settings, exchange: Exchange, limits: Limits) -> AsyncIterator[str]:
+    try:
+        socket = open_socket(settings.http)
+    except OSError as error:
+        raise ConfigError(f"--http {settings.http}: cannot listen there: {error.strerror}") from error
+    listener = HttpServer()
+    await listener.start(create_app(InProcessStub(exchange)), [socket])
+    host, port = socket.getsockname()[:2]
+    try:
+        yield f"{host}:{port}"
+    finally:
+        await listener.stop(limits.drain_s)

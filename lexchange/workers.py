@@ -1,0 +1,108 @@
+"""Workers: N processes on the same ports over the same store, kept alive by this one.
+
+The kernel spreads connections over the processes (SO_REUSEPORT). Signals are passed on; a worker that dies is
+started again, its unfinished leads stay visible in the store.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType
+
+from lexchange.server import Settings
+from lexchange.telemetry import log_event
+
+RESTART_PAUSE_S = 0.5
+
+
+def run_workers(settings: Settings, count: int) -> int:
+    """Run `count` workers until SIGTERM; returns 0 when all of them drained."""
+    with _held_port(settings.grpc) as grpc_socket, _held_port(settings.http) as http_socket:
+        grpc_address, http_address = _address(grpc_socket), _address(http_socket)
+        pool = Pool(_command(settings, grpc_address, http_address), count)
+        pool.start()
+        if not pool.wait_until_ready():
+            return pool.stop()
+        print(f"ready grpc={grpc_address} http={http_address}", flush=True)
+        return pool.watch()
+
+
+class Pool:
+    """The worker processes."""
+
+    def __init__(self, command: list[str], count: int) -> None:
+        self._command = command
+        self._count = count
+        self._workers: list[subprocess.Popen[str]] = []
+        self._is_stopping = False
+
+    def start(self) -> None:
+        """Start all workers and pass signals on to them."""
+        signal.signal(signal.SIGTERM, self._pass_stop)
+        signal.signal(signal.SIGINT, self._pass_stop)
+        signal.signal(signal.SIGHUP, self._pass_hangup)
+        self._workers = [self._spawn() for _ in range(self._count)]
+
+    def wait_until_ready(self) -> bool:
+        """Whether every worker said that it answers."""
+        return all(_says_ready(worker) for worker in self._workers)
+
+    def watch(self) -> int:
+        """Keep the workers alive until told to stop; returns the exit code."""
+        while not self._is_stopping:
+            for index, worker in enumerate(self._workers):
+                if worker.poll() is not None and not self._is_stopping:
+                    log_event("worker_died", pid=worker.pid, exit_code=worker.returncode)
+                    time.sleep(RESTART_PAUSE_S)
+                    self._workers[index] = self._spawn()
+            time.sleep(0.1)
+        return self.stop()
+
+    def stop(self) -> int:
+        """Let every worker drain; 0 when all of them ended well."""
+        self._is_stopping = True
+        self._signal(signal.SIGTERM)
+        return max((abs(worker.wait()) for worker in self._workers), default=0)
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603 - our own command
+
+    def _pass_stop(self, number: int, frame: FrameType | None) -> None:
+        self._is_stopping = True
+        self._signal(signal.SIGTERM)
+
+    def _pass_hangup(self, number: int, frame: FrameType | None) -> None:
+        self._signal(signal.SIGHUP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            if worker.poll() is None:
+                worker.send_signal(number)
+
+
+def _says_ready(worker: subprocess.Popen[str]) -> bool:
+    assert worker.stdout is not None
+    return worker.stdout.readline().startswith("ready ")
+
+
+def _command(settings: Settings, grpc_address: str, http_address: str) -> list[str]:
+    command = [sys.executable, "-m", "lexchange", "serve", "--workers", "1"]
+    command += ["--config", str(settings.config), "--store", settings.store]
+    command += ["--grpc", grpc_address, "--http", http_address]
+    return [*command, "--dev"] if settings.is_dev else command
+
+
+def _held_port(address: str) -> socket.socket:
+    """A bound, never listening socket: it picks the port and keeps it ours while workers come and go."""
+    host, _, port = address.rpartition(":")
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind((host.strip("[]"), int(port)))
+    return held
+
+
+def _address(held: socket.socket) -> str:
+    host, port = held.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
