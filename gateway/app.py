@@ -1,0 +1,39 @@
+"""App: the routes of the REST interface as a Starlette application."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.errors import error_body
+from gateway.routes import Stub, endpoints
+
+
+def create_app(stub: Stub) -> Starlette:
+    """The gateway in front of `stub`: a gRPC stub, or its twin in the same process."""
+    app = Starlette(
+        routes=[
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints(stub).items()),
+            Route("/healthz", _healthz, methods=["GET"]),
+        ],
+        exception_handlers={404: _not_found, 405: _method_not_allowed},
+    )
+    app.router.redirect_slashes = False  # /ping/ is an unknown path, not a redirect that loses the body
+    return app
+
+
+async def _healthz(_: Request) -> Response:
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    message = f"nothing at {request.url.path}: expected /ping, /post or /direct_post"
+    return Response(error_body("not_found", message), 404, media_type="application/json")
+
+
+async def _method_not_allowed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    message = f"{request.method} is not allowed here: expected {headers.get('Allow', 'another method')}"
+    return Response(error_body("method_not_allowed", message), 405, headers, media_type="application/json")

@@ -1,0 +1,107 @@
+"""Server: uvicorn inside an event loop that is already there, stopped without cutting a call short."""
+
+import socket
+from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
+from email.utils import formatdate
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.errors import error_body
+
+KEEP_ALIVE_S = 75
+HEADER_BYTES = 32_768  # all headers of a request
+
+
+class JsonErrorProtocol(HttpToolsProtocol):
+    """Bounds the headers, and answers what is no HTTP in JSON like everything else."""
+
+    header_bytes = 0
+
+    def on_message_begin(self) -> None:
+        """Begin counting."""
+        self.header_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header; too many end the connection."""
+        self.header_bytes += len(name) + len(value)
+        if self.header_bytes > HEADER_BYTES:
+            raise ValueError(f"headers of more than {HEADER_BYTES} bytes")
+        super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is answered and hung up on."""
+        body = error_body("invalid_payload_shape", f"this is no HTTP/1.1 request that can be read: {msg}")
+        head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        self.transport.close()
+
+
+class HttpServer:
+    """Serves one ASGI application on open sockets, until it is stopped."""
+
+    def __init__(self) -> None:
+        self._server: uvicorn.Server | None = None
+        self._sockets: list[socket.socket] = []
+        self._tick: TimerHandle | None = None
+
+    async def start(self, app: ASGIApp, sockets: list[socket.socket]) -> None:
+        """Answer on the sockets, which now belong to the server."""
+        config = uvicorn.Config(
+            app,
+            http=JsonErrorProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        config.load()
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        self._sockets = sockets
+        self._set_date(get_running_loop())
+        await self._server.startup(sockets)
+
+    async def stop(self, grace_s: int) -> None:
+        """Take no more calls, let those in flight end within the grace, then close."""
+        if self._server is None:
+            return
+        self._server.config.timeout_graceful_shutdown = grace_s
+        await self._server.shutdown(self._sockets)
+        if self._tick is not None:
+            self._tick.cancel()
+        self._server = None
+
+    def _set_date(self, loop: AbstractEventLoop) -> None:
+        """Keep the Date header right: uvicorn does so in its own main loop, which does not run here."""
+        if self._server is not None:
+            self._server.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            self._tick = loop.call_later(1, self._set_date, loop)
+
+
+def open_socket(address: str) -> socket.socket:
+    """A bound socket for HOST:PORT that several processes can share; raises OSError."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        raise OSError(0, f"expected HOST:PORT, got {address!r}", address)
+    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.bind((host.strip("[]"), int(port)))
+    except OSError:
+        opened.close()
+        raise
+    opened.setblocking(False)
+    return opened
+
+
+def address_of(opened: socket.socket) -> str:
+    """HOST:PORT of a bound socket."""
+    host, port = opened.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
