@@ -83,15 +83,15 @@ class HttpServer:
             self._tick = loop.call_later(1, self._set_date, loop)
 
 
-def open_socket(address: str) -> socket.socket:
-    """A bound socket for HOST:PORT that several processes can share; raises OSError."""
+def open_socket(address: str, *, is_shared: bool = False) -> socket.socket:
+    """A bound socket for HOST:PORT, which several processes may share (SO_REUSEPORT); raises OSError."""
     host, _, port = address.rpartition(":")
-    if not port.isdecimal():
+    if not port.isdecimal() or int(port) > 65_535:
         raise OSError(0, f"expected HOST:PORT, got {address!r}", address)
     opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_shared)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.bind((host.strip("[]"), int(port)))
     except OSError:

@@ -22,13 +22,15 @@ def offered(ping: Ping) -> PingAnswer:
 
 
 def no_sale(reason: Reason, problems: tuple[FieldProblem, ...] = ()) -> PingAnswer:
-    """Nobody wants the lead, or nobody may."""
-    return PingAnswer(status=Status.REJECTED, reason=reason, message=reason.message, problems=problems)
+    """Nobody wants the lead, or nobody may. `problems` are told where they are the reason."""
+    told = problems if reason is Reason.SCHEMA_VALIDATION_FAILED else ()
+    return PingAnswer(status=Status.REJECTED, reason=reason, message=reason.message, problems=told)
 
 
 def rejected_post(reason: Reason, problems: tuple[FieldProblem, ...] = ()) -> PostAnswer:
-    """The lead was not accepted for sale; no row exists."""
-    return PostAnswer(status=Status.REJECTED, reason=reason, message=reason.message, problems=problems)
+    """The lead was not accepted for sale; no row exists. `problems` are told where they are the reason."""
+    told = problems if reason is Reason.SCHEMA_VALIDATION_FAILED else ()
+    return PostAnswer(status=Status.REJECTED, reason=reason, message=reason.message, problems=told)
 
 
 def already_posted(lead: Lead) -> PostAnswer:

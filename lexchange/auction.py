@@ -5,20 +5,30 @@ in money is `payout.py`. Late answers are still heard for a grace time and hande
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lexchange.background import Background
 from lexchange.buyers.answers import Reading, Verdict
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
+from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
 from lexchange.campaign import Buyer, PayoutRule, Routing
 from lexchange.catalog import LiveBuyer
 from lexchange.config import Limits
+from lexchange.errors import StorageError
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from lexchange.money import format_micros
 from lexchange.payout import source_payout
 from lexchange.routing import Bidder, can_still_win, rank
+from lexchange.telemetry import log_event
+
+FAILURES = {
+    FailureKind.TIMEOUT: PingOutcome.TIMED_OUT,
+    FailureKind.MALFORMED: PingOutcome.INVALID_ANSWER,
+    FailureKind.TOO_LARGE: PingOutcome.INVALID_ANSWER,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +40,26 @@ class Terms:
     values: MappingValues
     seed: int
     turns: dict[str, int]
-    now_ms: int
     deadline: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bids:
+    """How an auction went: every buyer's part in the file's order, the bids best first, and what ranked them."""
+
+    buyers: list[BuyerPing]
+    ranked: list[Bidder]
+    seed: int = 0
+    turns: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a buyer's answer amounts to."""
+
+    outcome: PingOutcome
+    detail: str
+    bid_micros: int | None = None
 
 
 class Auction:
@@ -53,6 +81,7 @@ class Auction:
         self._on_late = on_late
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
+        self._started_s = time.perf_counter()  # for latencies: the loop's clock may tick in milliseconds
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[str, Bidder] = {}  # asked, not answered, not timed out
         self._unheard = 0  # calls still running, timed out or not
@@ -83,9 +112,9 @@ class Auction:
         finally:
             for handle in handles:
                 handle.cancel()
-        for name in self._open:
-            self.pings[name] = replace(self.pings[name], outcome=PingOutcome.OPEN)
         return rank(self._terms.routing.mode, self._bids, self._terms.seed)
+
+    # ---- asking ----
 
     def _prepare(self, live: LiveBuyer) -> BuyerRequest | None:
         """The request to send; None, with the reason kept, when this buyer cannot be asked."""
@@ -101,9 +130,8 @@ class Auction:
         except UnmappableLead as error:
             self._skip(buyer, SkipReason.UNMAPPABLE, str(error))
             return None
-        self._open[buyer.buyer] = self._bidder(buyer)
+        self._open[buyer.buyer] = self._bidder(buyer, 0)
         self._unheard += 1
-        self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=PingOutcome.OPEN, asked_ms=self._terms.now_ms)
         return request
 
     def _skip(self, buyer: Buyer, skip: SkipReason, detail: str) -> None:
@@ -118,41 +146,51 @@ class Auction:
         return min(deadline, self._terms.deadline - self._limits.answer_reserve_ms / 1000)
 
     async def _ask(self, live: LiveBuyer, request: BuyerRequest, deadline: float) -> None:
-        answer = await self._client.send(request, deadline=deadline + self._limits.late_grace_ms / 1000)
+        try:
+            answer = await self._client.send(request, deadline=deadline + self._limits.late_grace_ms / 1000)
+            ping = self._hear(live, answer)
+        except Exception as error:  # noqa: BLE001 - whatever one buyer's answer breaks costs nobody else's bid
+            log_event("ping_answer_error", buyer=live.buyer.buyer, error=type(error).__name__)
+            ping = self._unanswered(live.buyer.buyer, PingOutcome.INVALID_ANSWER, "its answer could not be handled")
         self._unheard -= 1
-        self._hear(live, answer)
-        if not self._settled.done():
-            self._settle_if_certain()
-        elif self._unheard == 0 and self._late:
-            await self._on_late(self._late)
+        self._count(ping)
+        if self._unheard == 0 and self._late:
+            await self._hand_over_late()
 
-    def _hear(self, live: LiveBuyer, answer: BuyerAnswer | BuyerFailure) -> None:
-        """Keep what a buyer answered; in time it counts, after his time-out or the decision it is only recorded."""
-        name = live.buyer.buyer
-        ping = replace(
-            self._judge(live, answer),
-            asked_ms=self._terms.now_ms,
-            latency_us=round((self._loop.time() - self._started) * 1_000_000),
-        )
-        bidder = self._open.pop(name, None)
-        if bidder is not None and not self._settled.done():
-            self.pings[name] = ping
-            if ping.outcome is PingOutcome.BID and ping.bid_micros is not None:
-                self._bid(replace(bidder, bid_micros=ping.bid_micros))
-        elif isinstance(answer, BuyerAnswer):
-            self._keep_late(replace(ping, outcome=PingOutcome.LATE))
-        elif self.pings[name].outcome is PingOutcome.OPEN:
+    # ---- hearing ----
+
+    def _count(self, ping: BuyerPing) -> None:
+        """In time an answer counts; after its buyer's time-out or the decision it is only recorded."""
+        bidder = self._open.pop(ping.buyer, None)
+        if bidder is None:
             self._keep_late(ping)
+            return
+        self.pings[ping.buyer] = ping
+        if ping.outcome is PingOutcome.BID:
+            self._bid(replace(bidder, bid_micros=ping.bid_micros or 0))
+        self._settle_if_certain()
 
     def _keep_late(self, ping: BuyerPing) -> None:
-        self.pings[ping.buyer] = ping
-        self._late.append(ping)
+        """A failure tells what became of a buyer left open, and nothing new of one who had timed out."""
+        if ping.http_status is not None:
+            ping = replace(ping, outcome=PingOutcome.LATE)
+        elif self.pings[ping.buyer].outcome is not PingOutcome.OPEN:
+            return
+        if self._settled.done():
+            self._late.append(ping)
+        else:
+            self.pings[ping.buyer] = ping
+
+    async def _hand_over_late(self) -> None:
+        try:
+            await self._on_late(self._late)
+        except StorageError as error:
+            log_event("late_answers_lost", count=len(self._late), error=str(error))
 
     def _time_out(self, names: list[str]) -> None:
         for name in names:
             if self._open.pop(name, None):
-                took_us = round((self._loop.time() - self._started) * 1_000_000)
-                self.pings[name] = replace(self.pings[name], outcome=PingOutcome.TIMED_OUT, latency_us=took_us)
+                self.pings[name] = self._unanswered(name, PingOutcome.TIMED_OUT)
         self._settle_if_certain()
 
     def _settle_if_certain(self) -> None:
@@ -160,69 +198,91 @@ class Auction:
         mode = terms.routing.mode
         if self._settled.done():
             return
-        if not any(can_still_win(mode, bidder, self._best, terms.seed) for bidder in self._open.values()):
-            self._settled.set_result(None)
-
-    def _bidder(self, buyer: Buyer) -> Bidder:
-        return Bidder(
-            buyer=buyer.buyer,
-            bid_micros=0,
-            priority=buyer.priority,
-            weight=buyer.weight,
-            turn_ms=self._terms.turns.get(buyer.buyer, 0),
-        )
+        if any(can_still_win(mode, bidder, self._best, terms.seed) for bidder in self._open.values()):
+            return
+        self._settled.set_result(None)
+        self.pings |= {name: self._unanswered(name, PingOutcome.OPEN) for name in self._open}
+        self._open.clear()
 
     def _bid(self, bidder: Bidder) -> None:
         self._bids.append(bidder)
         best = [bidder] if self._best is None else [self._best, bidder]
         self._best = rank(self._terms.routing.mode, best, self._terms.seed)[0]
 
+    def _bidder(self, buyer: Buyer, bid_micros: int) -> Bidder:
+        return Bidder(
+            buyer=buyer.buyer,
+            bid_micros=bid_micros,
+            priority=buyer.priority,
+            weight=buyer.weight,
+            turn_ms=self._terms.turns.get(buyer.buyer, 0),
+        )
+
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
         assert buyer.bid_micros is not None
-        ping = self._price(BuyerPing(buyer=buyer.buyer, outcome=PingOutcome.BID, detail="fixed bid"), buyer.bid_micros)
-        self.pings[buyer.buyer] = ping
-        if ping.outcome is PingOutcome.BID:
-            self._bid(replace(self._bidder(buyer), bid_micros=buyer.bid_micros))
+        judged = self._price(buyer.bid_micros, "fixed bid")
+        self.pings[buyer.buyer] = BuyerPing(
+            buyer=buyer.buyer, outcome=judged.outcome, detail=judged.detail, bid_micros=judged.bid_micros
+        )
+        if judged.outcome is PingOutcome.BID:
+            self._bid(self._bidder(buyer, buyer.bid_micros))
 
-    def _judge(self, live: LiveBuyer, answer: BuyerAnswer | BuyerFailure) -> BuyerPing:
+    # ---- one buyer's part ----
+
+    def _hear(self, live: LiveBuyer, answer: BuyerAnswer | BuyerFailure) -> BuyerPing:
         """What a buyer's answer, or its absence, amounts to."""
         name = live.buyer.buyer
         if isinstance(answer, BuyerFailure):
-            outcome = {
-                FailureKind.TIMEOUT: PingOutcome.TIMED_OUT,
-                FailureKind.MALFORMED: PingOutcome.INVALID_ANSWER,
-                FailureKind.TOO_LARGE: PingOutcome.INVALID_ANSWER,
-            }.get(answer.kind, PingOutcome.UNREACHABLE)
-            return BuyerPing(buyer=name, outcome=outcome, detail=f"{answer.kind}: {answer.detail}")
+            outcome = FAILURES.get(answer.kind, PingOutcome.UNREACHABLE)
+            return self._unanswered(name, outcome, f"{answer.kind}: {answer.detail}")
         assert live.ping is not None
-        reading = live.ping.read(answer)
-        ping = self._read(live.buyer, reading)
-        text = answer.body.decode("utf-8", "replace")
-        if ping.outcome is not PingOutcome.BID:
-            text = text[: self._limits.stored_answer_bytes]
-        return replace(ping, http_status=answer.status, answer=text, content_type=answer.content_type)
+        judged = self._judge(live.buyer, live.ping.read(answer))
+        text = answer_text(answer.body, answer.content_type)
+        is_bid = judged.outcome is PingOutcome.BID
+        return BuyerPing(
+            buyer=name,
+            outcome=judged.outcome,
+            detail=judged.detail,
+            bid_micros=judged.bid_micros,
+            asked_ms=self._terms.values.now_ms,
+            latency_us=self._latency_us(),
+            http_status=answer.status,
+            answer=text if is_bid else text[: self._limits.stored_answer_bytes],
+            content_type=answer.content_type,
+        )
 
-    def _read(self, buyer: Buyer, reading: Reading) -> BuyerPing:
-        def outcome(kind: PingOutcome, detail: str) -> BuyerPing:
-            return BuyerPing(buyer=buyer.buyer, outcome=kind, detail=detail)
+    def _unanswered(self, name: str, outcome: PingOutcome, detail: str = "") -> BuyerPing:
+        return BuyerPing(
+            buyer=name,
+            outcome=outcome,
+            detail=detail,
+            asked_ms=self._terms.values.now_ms,
+            latency_us=None if outcome is PingOutcome.OPEN else self._latency_us(),
+        )
 
+    def _latency_us(self) -> int:
+        return round((time.perf_counter() - self._started_s) * 1_000_000)
+
+    def _judge(self, buyer: Buyer, reading: Reading) -> Judgement:
         if reading.verdict is Verdict.UNREADABLE:
-            return outcome(PingOutcome.INVALID_ANSWER, reading.reason or "the answer could not be read")
+            detail = reading.reason or "the answer could not be read"
+            return Judgement(outcome=PingOutcome.INVALID_ANSWER, detail=detail)
         if reading.verdict is Verdict.REJECTED:
-            return outcome(PingOutcome.NO_BID, reading.reason)
-        bid_micros = reading.bid_micros if reading.bid_micros is not None else buyer.bid_micros
+            return Judgement(outcome=PingOutcome.NO_BID, detail=reading.reason)
+        if reading.bid_problem:
+            return Judgement(outcome=PingOutcome.NO_BID, detail=reading.bid_problem)
+        bid_micros = buyer.bid_micros if reading.bid_micros is None else reading.bid_micros
         if bid_micros is None:
-            return outcome(PingOutcome.NO_BID, reading.bid_problem or "accepted without a bid")
-        return self._price(outcome(PingOutcome.BID, reading.reason), bid_micros)
+            return Judgement(outcome=PingOutcome.NO_BID, detail="accepted without a bid")
+        return self._price(bid_micros, reading.reason)
 
-    def _price(self, ping: BuyerPing, bid_micros: int) -> BuyerPing:
+    def _price(self, bid_micros: int, detail: str) -> Judgement:
         """A bid counts when it reaches the floor and covers the source's payout."""
         floor = self._terms.routing.min_bid_micros
-        detail = ping.detail
         outcome = PingOutcome.BID
         if bid_micros < floor:
             outcome, detail = PingOutcome.BELOW_FLOOR, f"under min_bid {format_micros(floor)}"
         elif source_payout(self._terms.payout, bid_micros) is None:
             outcome, detail = PingOutcome.BELOW_FLOOR, "does not cover the source's payout"
-        return replace(ping, outcome=outcome, detail=detail, bid_micros=bid_micros)
+        return Judgement(outcome=outcome, detail=detail, bid_micros=bid_micros)

@@ -5,14 +5,17 @@ answered definitely; anything else is unknown, because the buyer may have it.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 
 from lexchange.buyers.answers import Verdict
 from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
+from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
 from lexchange.lead import Attempt, AttemptOutcome, LeadState
 from lexchange.reasons import Reason
+from lexchange.telemetry import log_event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +40,20 @@ async def deliver(
     attempt: Attempt, post: BuyerCall, values: MappingValues, *, client: BuyerClient, deadline: float
 ) -> Attempt:
     """Post the lead to the buyer once; returns the attempt with its outcome. `deadline` is on the loop's clock."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    started_s = time.perf_counter()  # for the latency: the loop's clock may tick in milliseconds
     try:
         request = post.build(values)
     except UnmappableLead as error:
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=str(error))
-    own_deadline = min(deadline, started + post.delivery.timeout_ms / 1000)
-    answer = await client.send(request, deadline=own_deadline)
-    outcome = _missed(attempt, answer) if isinstance(answer, BuyerFailure) else _heard(attempt, post, answer)
-    return replace(outcome, latency_us=round((loop.time() - started) * 1_000_000))
+    own_deadline = asyncio.get_running_loop().time() + post.delivery.timeout_ms / 1000
+    try:
+        answer = await client.send(request, deadline=min(deadline, own_deadline))
+        ended = _missed(attempt, answer) if isinstance(answer, BuyerFailure) else _heard(attempt, post, answer)
+    except Exception as error:  # noqa: BLE001 - bytes may have left: whatever breaks now, the buyer may have the lead
+        log_event("post_answer_error", delivery_id=attempt.delivery_id, error=type(error).__name__)
+        detail = "its answer could not be handled"
+        ended = replace(attempt, outcome=AttemptOutcome.INVALID_ANSWER, is_sent=True, detail=detail)
+    return replace(ended, latency_us=round((time.perf_counter() - started_s) * 1_000_000))
 
 
 def _missed(attempt: Attempt, failure: BuyerFailure) -> Attempt:
@@ -74,6 +81,6 @@ def _heard(attempt: Attempt, post: BuyerCall, answer: BuyerAnswer) -> Attempt:
         is_sent=True,
         detail=reading.reason,
         http_status=answer.status,
-        answer=answer.body.decode("utf-8", "replace"),
+        answer=answer_text(answer.body, answer.content_type),
         price_micros=reading.price_micros,
     )

@@ -11,8 +11,8 @@ from lexchange.buyers.documents import reparse
 from lexchange.campaign import CapReserve
 from lexchange.caps import lead_takes
 from lexchange.catalog import LiveBuyer, Route
-from lexchange.lead import BuyerPing, Lead, Ping, PingOutcome
 from lexchange.duplicates import fingerprint
+from lexchange.lead import BuyerPing, Lead, Ping, PingOutcome
 from lexchange.payout import source_payout
 from lexchange.routing import Bidder, rank
 from lexchange.sale import Offer

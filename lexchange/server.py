@@ -5,6 +5,7 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from gateway.app import create_app
-from gateway.server import HttpServer, open_socket
+from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 from lexchange.background import Background
@@ -47,19 +48,22 @@ class Settings:
     http: str
     pepper: bytes
     is_dev: bool
+    shares_ports: bool = False  # with other processes that serve the same
 
 
 class Server:
     """A running exchange. `grpc` and `http` are the addresses that answer."""
 
-    def __init__(self, settings: Settings, exchange: Exchange, store: Store, limits: Limits) -> None:
+    def __init__(
+        self, settings: Settings, exchange: Exchange, store: Store, limits: Limits, listeners: "Listeners"
+    ) -> None:
         self._settings = settings
         self._exchange = exchange
         self._store = store
         self._limits = limits
         self._clock = SystemClock()
-        self.grpc = settings.grpc
-        self.http = settings.http
+        self.grpc = listeners.grpc_address
+        self.http = listeners.http_address
 
     async def reload(self) -> bool:
         """Read the campaign files again; an invalid set changes nothing. Calls under way keep their catalog."""
@@ -113,54 +117,67 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
             limits=limits,
             pepper=settings.pepper,
         )
-        server = Server(settings, exchange, store, limits)
-        server.grpc = await stack.enter_async_context(_grpc_listener(settings, exchange, limits))
-        server.http = await stack.enter_async_context(_http_listener(settings, exchange, limits))
-        yield server
+        listeners = Listeners(settings, exchange, limits)
+        stack.push_async_callback(listeners.stop)
+        await listeners.start()
+        yield Server(settings, exchange, store, limits, listeners)
 
 
-@asynccontextmanager
-async def _grpc_listener(settings: Settings, exchange: Exchange, limits: Limits) -> AsyncIterator[str]:
+class Listeners:
+    """gRPC and REST in front of one exchange. Both are bound before either answers, and they stop together."""
+
+    def __init__(self, settings: Settings, exchange: Exchange, limits: Limits) -> None:
+        self._exchange = exchange
+        self._limits = limits
+        self._http = HttpServer()
+        self._health = health_aio.HealthServicer()
+        self._grpc = _grpc_server(settings, exchange, self._health, limits)
+        self.grpc_address = _bind(self._grpc, settings.grpc)
+        self._socket = _http_socket(settings)
+        self.http_address = address_of(self._socket)
+
+    async def start(self) -> None:
+        """Answer on both."""
+        await self._grpc.start()
+        await self._http.start(create_app(InProcessStub(self._exchange)), [self._socket])
+        for name in ("", SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Say so to whoever watches our health, then let the calls in flight end."""
+        await self._health.enter_graceful_shutdown()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._grpc.stop(self._limits.drain_s))
+            group.create_task(self._http.stop(self._limits.drain_s))
+
+
+def _grpc_server(
+    settings: Settings, exchange: Exchange, health: health_aio.HealthServicer, limits: Limits
+) -> grpc.aio.Server:
     options = [
-        ("grpc.so_reuseport", 1),
+        ("grpc.so_reuseport", int(settings.shares_ports)),
         ("grpc.max_receive_message_length", limits.body_bytes),
         ("grpc.max_metadata_size", 16_384),
     ]
-    listener = grpc.aio.server(options=options)
-    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(exchange), listener)
-    health = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health, listener)
-    names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), listener)
-    address = _bind(listener, settings.grpc)
-    await listener.start()
-    for name in ("", *names):
-        await health.set(name, health_pb2.HealthCheckResponse.SERVING)
-    try:
-        yield address
-    finally:
-        await health.enter_graceful_shutdown()
-        await listener.stop(limits.drain_s)
+    server = grpc.aio.server(options=options)
+    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(exchange), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if settings.is_dev:
+        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    return server
 
 
-def _bind(listener: grpc.aio.Server, address: str) -> str:
+def _bind(server: grpc.aio.Server, address: str) -> str:
     try:
-        port = listener.add_insecure_port(address)
+        port = server.add_insecure_port(address)
     except RuntimeError as error:
         raise ConfigError(f"--grpc {address}: cannot listen there; is the port taken?") from error
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-@asynccontextmanager
-async def _http_listener(settings: Settings, exchange: Exchange, limits: Limits) -> AsyncIterator[str]:
+def _http_socket(settings: Settings) -> socket.socket:
     try:
-        socket = open_socket(settings.http)
+        return open_socket(settings.http, is_shared=settings.shares_ports)
     except OSError as error:
         raise ConfigError(f"--http {settings.http}: cannot listen there: {error.strerror}") from error
-    listener = HttpServer()
-    await listener.start(create_app(InProcessStub(exchange)), [socket])
-    host, port = socket.getsockname()[:2]
-    try:
-        yield f"{host}:{port}"
-    finally:
-        await listener.stop(limits.drain_s)

@@ -11,6 +11,8 @@ import sys
 import time
 from types import FrameType
 
+from gateway.server import address_of, open_socket
+from lexchange.errors import ConfigError
 from lexchange.server import Settings
 from lexchange.telemetry import log_event
 
@@ -19,8 +21,8 @@ RESTART_PAUSE_S = 0.5
 
 def run_workers(settings: Settings, count: int) -> int:
     """Run `count` workers until SIGTERM; returns 0 when all of them drained."""
-    with _held_port(settings.grpc) as grpc_socket, _held_port(settings.http) as http_socket:
-        grpc_address, http_address = _address(grpc_socket), _address(http_socket)
+    with _held_port("--grpc", settings.grpc) as grpc_socket, _held_port("--http", settings.http) as http_socket:
+        grpc_address, http_address = address_of(grpc_socket), address_of(http_socket)
         pool = Pool(_command(settings, grpc_address, http_address), count)
         pool.start()
         if not pool.wait_until_ready():
@@ -90,19 +92,14 @@ def _says_ready(worker: subprocess.Popen[str]) -> bool:
 def _command(settings: Settings, grpc_address: str, http_address: str) -> list[str]:
     command = [sys.executable, "-m", "lexchange", "serve", "--workers", "1"]
     command += ["--config", str(settings.config), "--store", settings.store]
-    command += ["--grpc", grpc_address, "--http", http_address]
+    command += ["--grpc", grpc_address, "--http", http_address, "--shared-ports"]
     return [*command, "--dev"] if settings.is_dev else command
 
 
-def _held_port(address: str) -> socket.socket:
+def _held_port(option: str, address: str) -> socket.socket:
     """A bound, never listening socket: it picks the port and keeps it ours while workers come and go."""
-    host, _, port = address.rpartition(":")
-    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind((host.strip("[]"), int(port)))
-    return held
-
-
-def _address(held: socket.socket) -> str:
-    host, port = held.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        open_socket(address).close()  # refuses a port that somebody else has, though he may share it
+        return open_socket(address, is_shared=True)
+    except OSError as error:
+        raise ConfigError(f"{option} {address}: cannot listen there: {error.strerror}") from error

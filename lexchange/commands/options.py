@@ -23,7 +23,7 @@ def add_option(parser: argparse.ArgumentParser, name: str, default: str | None, 
 
 def add_flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     """Add the switch `--name`, on as well with LEXCHANGE_<NAME> of 1, true or yes."""
-    variable = f"LEXCHANGE_{name.upper()}"
+    variable = f"LEXCHANGE_{name.upper().replace('-', '_')}"
     is_on = os.environ.get(variable, "").lower() in ("1", "true", "yes")
     parser.add_argument(f"--{name}", action="store_true", default=is_on, help=f"{text} [{variable}]")
 

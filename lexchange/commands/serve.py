@@ -22,6 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_store(parser)
     add_option(parser, "workers", "1", "processes on the same ports over the same store", type=int)
     add_flag(parser, "dev", "allow loopback and private buyer addresses and plaintext keys, serve reflection")
+    add_flag(parser, "shared-ports", "let other processes listen on the same ports too (SO_REUSEPORT)")
     parser.set_defaults(run=run)
 
 
@@ -40,6 +41,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         http=options.http,
         pepper=pepper(),
         is_dev=options.dev,
+        shares_ports=options.shared_ports,
     )
 
 

@@ -87,7 +87,7 @@ def demo_buyers(first_port: int = 18081) -> list[DemoBuyer]:
                 b'<price currency="USD">5.25</price><promise id="' + _token().encode() + b'"/></response>',
                 "application/xml",
             ),
-            answer_post=lambda fields: (b"<response><result>sold</result></response>", "application/xml"),
+            answer_post=lambda fields: (b"<response><decision>accept</decision></response>", "application/xml"),
         ),
     ]
 
