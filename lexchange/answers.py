@@ -68,18 +68,29 @@ def still_delivering(lead: Lead | None) -> PostAnswer:
     """The caller's deadline ended before the buyer answered; the delivery goes on."""
     reason = Reason.DOWNSTREAM_TIMEOUT
     message = "your deadline ended before the buyer answered; the delivery goes on, post again to learn its outcome"
-    return PostAnswer(
-        status=Status.FAILED,
-        reason=reason,
-        message=message,
-        lead_id=lead.lead_id if lead else "",
-        delivery_id=(lead.delivery_id or "") if lead else "",
-    )
+    return _failed(lead, reason, message) if lead else PostAnswer(status=Status.FAILED, reason=reason, message=message)
+
+
+def unrecorded(lead: Lead) -> PostAnswer:
+    """The buyer was called, and then the store failed: the lead stays in flight until somebody finds out."""
+    reason = Reason.DOWNSTREAM_TIMEOUT
+    message = "the outcome of the delivery could not be recorded; it is kept for an operator to find out"
+    return _failed(lead, reason, message)
 
 
 def dump_answer(answer: PostAnswer) -> bytes:
     """The form an answer is remembered in for its idempotency key."""
     return orjson.dumps(answer)
+
+
+def _failed(lead: Lead, reason: Reason, message: str) -> PostAnswer:
+    return PostAnswer(
+        status=Status.FAILED,
+        reason=reason,
+        message=message,
+        lead_id=lead.lead_id,
+        delivery_id=lead.delivery_id or "",
+    )
 
 
 def load_answer(text: bytes) -> PostAnswer:

@@ -22,7 +22,7 @@ from lexchange.catalog import Catalog, Route
 from lexchange.clock import Clock
 from lexchange.config import Limits
 from lexchange.drafts import PingDraft, digest, new_lead, without_slot
-from lexchange.errors import RequestRefused
+from lexchange.errors import RequestRefused, StorageError
 from lexchange.fields import Checked, Stage, fill_from_ping, frozen_problems
 from lexchange.ids import Ids, is_ping_id
 from lexchange.lead import AttemptOutcome, BuyerPing, Lead, LeadState, Ping, PingState
@@ -30,7 +30,8 @@ from lexchange.market import Market
 from lexchange.offers import offers_of_bids, offers_of_ping
 from lexchange.reasons import Reason
 from lexchange.sale import NotClaimed, Offer, Sale, SaleRule
-from lexchange.storage import CallOutcome, ClaimOutcome, Store
+from lexchange.storage import CallMark, CallOutcome, CallStart, ClaimOutcome, Store
+from lexchange.telemetry import log_event
 
 SYNTHETIC_PAYOUT_MICROS = 1_000_000  # what a test call is told
 AFTER_REJECTION = frozenset({AttemptOutcome.REJECTED})
@@ -39,9 +40,10 @@ LateAnswers = Callable[[list[BuyerPing]], Awaitable[None]]
 
 
 class Progress:
-    """How far a post has come, for the answer to a caller whose deadline ends first."""
+    """How far a post has come: what is answered when its caller's deadline, or the store, ends first."""
 
-    lead: Lead | None = None  # once it is claimed
+    mark: CallMark | None = None  # of its idempotency key
+    lead: Lead | None = None  # in its last attempt, once it is claimed
 
 
 class Places:
@@ -263,13 +265,21 @@ class Exchange:
     async def _sell(
         self, route: Route, lead: Lead, offers: list[Offer], rule: SaleRule, progress: Progress
     ) -> PostAnswer:
-        def on_claimed(claimed: Lead) -> None:
-            progress.lead = claimed
+        def on_started(started: Lead) -> None:
+            progress.lead = started
 
-        sale = Sale(route, store=self._store, client=self._client, clock=self._clock, ids=self._ids)
-        sold = await sale.run(lead, offers, rule, on_claimed)
+        sale = Sale(route, progress.mark, store=self._store, client=self._client, clock=self._clock, ids=self._ids)
+        try:
+            sold = await sale.run(lead, offers, rule, on_started)
+        except StorageError as error:
+            if progress.lead is None:
+                raise
+            log_event("outcome_not_recorded", lead_id=lead.lead_id, error=str(error))
+            return answers.unrecorded(progress.lead)
         if not isinstance(sold, NotClaimed):
             return answers.settled(sold)
+        if sold.reason is Reason.REQUEST_IN_FLIGHT:
+            raise RequestRefused(sold.reason)
         if sold.reason is Reason.PING_ID_ALREADY_CONSUMED:
             return await self._already_posted(lead)
         return await self._keep_unsold(lead, sold.reason)
@@ -310,7 +320,7 @@ class Exchange:
 
     async def _to_its_end(self, call: Call, progress: Progress, story: Coroutine[Any, Any, PostAnswer]) -> PostAnswer:
         """Run a post so that a caller who hangs up cannot cut it; he is answered by his deadline all the same."""
-        task = self._background.spawn(self._once(call, story))
+        task = self._background.spawn(self._once(call, progress, story))
         if call.deadline is None:
             return await asyncio.shield(task)
         reserve_s = self._limits.answer_reserve_ms / 1000
@@ -318,7 +328,7 @@ class Exchange:
         done, _ = await asyncio.wait({task}, timeout=max(0.0, left_s))
         return task.result() if done else answers.still_delivering(progress.lead)
 
-    async def _once(self, call: Call, story: Coroutine[Any, Any, PostAnswer]) -> PostAnswer:
+    async def _once(self, call: Call, progress: Progress, story: Coroutine[Any, Any, PostAnswer]) -> PostAnswer:
         """With an idempotency key: a repeat of the call gets the first answer instead of a second story."""
         if not call.idempotency_key:
             return await story
@@ -332,20 +342,26 @@ class Exchange:
         )
         if started.outcome is not CallOutcome.NEW:
             story.close()
-        match started.outcome:
-            case CallOutcome.REPLAY:
-                return answers.load_answer(started.answer)
-            case CallOutcome.REUSED:
-                raise RequestRefused(Reason.IDEMPOTENCY_KEY_REUSED)
-            case CallOutcome.IN_FLIGHT:
-                raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
+            return await self._repeat(started)
+        progress.mark = CallMark(idempotency_key=call.idempotency_key, begun_ms=now_ms)
         try:
             answer = await story
         except BaseException:
-            await self._store.abandon_call(call.src, call.idempotency_key)
+            await self._store.abandon_call(call.src, call.idempotency_key)  # unless its lead is claimed
             raise
         await self._store.finish_call(call.src, call.idempotency_key, answers.dump_answer(answer))
         return answer
+
+    async def _repeat(self, first: CallStart) -> PostAnswer:
+        """The answer of the first call; where it never came to answer, what became of its lead."""
+        if first.outcome is CallOutcome.REPLAY:
+            return answers.load_answer(first.answer)
+        if first.outcome is CallOutcome.REUSED:
+            raise RequestRefused(Reason.IDEMPOTENCY_KEY_REUSED)
+        lead = await self._store.audit.find_lead(first.lead_id) if first.lead_id else None
+        if lead is None or lead.state in (LeadState.CLAIMED, LeadState.SENDING):
+            raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
+        return answers.settled(lead)
 
 
 def _is_postable(ping: Ping, lead: Lead) -> bool:

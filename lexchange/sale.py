@@ -20,7 +20,7 @@ from lexchange.duplicates import scope_key
 from lexchange.ids import Ids
 from lexchange.lead import Attempt, AttemptOutcome, CapTake, Fingerprint, Lead, LeadState
 from lexchange.reasons import Reason
-from lexchange.storage import ClaimOutcome, ClaimResult, StartOutcome, Store
+from lexchange.storage import CallMark, ClaimOutcome, ClaimResult, StartOutcome, Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,26 +53,32 @@ class NotClaimed:
 
 
 class Sale:
-    """Sells leads of one route. Holds no state of its own between leads."""
+    """Sells one lead of a route. `mark` is the call's, where the source gave an idempotency key."""
 
-    def __init__(self, route: Route, *, store: Store, client: BuyerClient, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, route: Route, mark: CallMark | None, *, store: Store, client: BuyerClient, clock: Clock, ids: Ids
+    ) -> None:
         self._route = route
+        self._mark = mark
         self._store = store
         self._client = client
         self._clock = clock
         self._ids = ids
 
     async def run(
-        self, lead: Lead, offers: Sequence[Offer], rule: SaleRule, on_claimed: Callable[[Lead], None]
+        self, lead: Lead, offers: Sequence[Offer], rule: SaleRule, on_started: Callable[[Lead], None]
     ) -> Lead | NotClaimed:
-        """Claim the lead for the first offer that can have it and deliver; returns the lead in its final state."""
+        """Claim the lead for the first offer that can have it and deliver; returns the lead in its final state.
+
+        `on_started` hears of each attempt before its first byte leaves.
+        """
         waiting = list(offers)
         started = await self._claim(lead, waiting, rule)
         if isinstance(started, NotClaimed):
             return started
-        on_claimed(started[0])
         while True:
             lead, offer = started
+            on_started(lead)
             attempt = await deliver(
                 lead.attempts[-1],
                 offer.live.post,
@@ -94,7 +100,11 @@ class Sale:
             offer = waiting.pop(0)
             claimed = self._started(lead, offer)
             result = await self._store.claim_lead(
-                claimed, takes=claimed.takes, fingerprints=offer.fingerprints, now_ms=claimed.created_ms
+                claimed,
+                takes=claimed.takes,
+                fingerprints=offer.fingerprints,
+                now_ms=claimed.created_ms,
+                mark=self._mark,
             )
             if result.outcome is ClaimOutcome.CLAIMED:
                 return claimed, offer
@@ -109,6 +119,8 @@ class Sale:
             return Reason.PING_ID_ALREADY_CONSUMED
         if result.outcome is ClaimOutcome.NOT_OFFERED:
             return Reason.INVALID_PING_ID
+        if result.outcome is ClaimOutcome.CALL_TAKEN_OVER:
+            return Reason.REQUEST_IN_FLIGHT
         if result.outcome is ClaimOutcome.DUPLICATE:
             is_buyers_own = result.scope_key == scope_key(DuplicateScope.BUYER, src="", buyer=offer.live.buyer.buyer)
             return Reason.NO_ELIGIBLE_BUYER if is_buyers_own and lead.ping_id is None else Reason.DUPLICATE_LEAD
@@ -168,12 +180,14 @@ class Sale:
             price_micros=price_micros,
             takes=lead.takes if keeps_caps else [],
         )
-        await self._store.finish_lead(
+        is_ours = await self._store.finish_lead(
             finished,
             releases=[] if keeps_caps else lead.takes,
             adjustments=[(counter, price_micros - offer.bid_micros) for counter in owed] if is_delivered else [],
         )
-        return finished
+        # Somebody else may have ended it, an operator for one: his word is what is stored, and told.
+        stored = None if is_ours else await self._store.audit.find_lead(lead.lead_id)
+        return stored or finished
 
     def _source_takes(self, lead: Lead, offer: Offer) -> tuple[CapTake, ...]:
         route = self._route

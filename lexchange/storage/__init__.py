@@ -4,6 +4,7 @@ from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector
 from lexchange.storage.store import Store
 from lexchange.storage.values import (
+    CallMark,
     CallOutcome,
     CallStart,
     ClaimOutcome,
@@ -14,6 +15,7 @@ from lexchange.storage.values import (
 
 __all__ = [
     "Audit",
+    "CallMark",
     "CallOutcome",
     "CallStart",
     "ClaimOutcome",

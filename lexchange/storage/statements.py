@@ -129,17 +129,25 @@ BEGIN_CALL = """
 INSERT INTO remembered_calls (src, idempotency_key, body_hash, state, answer, created_ms)
 VALUES (?, ?, ?, 'running', NULL, ?)
 ON CONFLICT (src, idempotency_key) DO UPDATE SET body_hash = excluded.body_hash, state = 'running', answer = NULL,
-    created_ms = excluded.created_ms
-WHERE remembered_calls.created_ms <= ? OR (remembered_calls.state = 'running' AND remembered_calls.created_ms <= ?)
+    lead_id = NULL, created_ms = excluded.created_ms
+WHERE remembered_calls.created_ms <= ?
+    OR (remembered_calls.state = 'running' AND remembered_calls.lead_id IS NULL AND remembered_calls.created_ms <= ?)
 RETURNING created_ms"""
 
-FIND_CALL = "SELECT body_hash, answer FROM remembered_calls WHERE src = ? AND idempotency_key = ?"
+# The moment it began tells a call from the one that took its key over.
+CLAIM_CALL = """
+UPDATE remembered_calls SET lead_id = ?
+WHERE src = ? AND idempotency_key = ? AND created_ms = ? AND state = 'running' AND lead_id IS NULL
+RETURNING lead_id"""
+
+FIND_CALL = "SELECT body_hash, answer, lead_id FROM remembered_calls WHERE src = ? AND idempotency_key = ?"
 
 FINISH_CALL = """
 UPDATE remembered_calls SET state = 'answered', answer = ?
 WHERE src = ? AND idempotency_key = ? AND state = 'running'"""
 
-ABANDON_CALL = "DELETE FROM remembered_calls WHERE src = ? AND idempotency_key = ? AND state = 'running'"
+ABANDON_CALL = """
+DELETE FROM remembered_calls WHERE src = ? AND idempotency_key = ? AND state = 'running' AND lead_id IS NULL"""
 
 # -------------------------------------------------------------------------------------------------- configuration
 

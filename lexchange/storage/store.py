@@ -17,6 +17,7 @@ from lexchange.storage.connector import Connector, Statement
 from lexchange.storage.rows import pings
 from lexchange.storage.sqlite import SqliteConnector
 from lexchange.storage.values import (
+    CallMark,
     CallOutcome,
     CallStart,
     ClaimOutcome,
@@ -83,23 +84,27 @@ class Store:
         takes: Sequence[CapTake] = (),
         fingerprints: Sequence[Fingerprint] = (),
         now_ms: int,
+        mark: CallMark | None = None,
     ) -> ClaimResult:
         """Consume the lead's ping (if it has one), take its slots, and store it as it is, usually `sending`.
 
         Guarded by: the ping is offered, unexpired, this source's and of this kind; no equal fingerprint of another
         lead; no cap full. If any fails, nothing has changed. `takes` names every slot the lead needs: those that its
-        ping holds are given back in the same step, so they are neither missing nor counted twice.
+        ping holds are given back in the same step, so they are neither missing nor counted twice. With a `mark` the
+        running call learns its lead, and is guarded too: no repeat has taken it over.
         """
-        result = await self._connector.write(units.claim_lead(lead, takes, fingerprints, now_ms))
+        result = await self._connector.write(units.claim_lead(lead, takes, fingerprints, now_ms, mark))
         match result.failed_guard:
             case None:
                 return ClaimResult(outcome=ClaimOutcome.CLAIMED)
             case CapTake(counter=counter):
                 return ClaimResult(outcome=ClaimOutcome.CAP_FULL, counter=counter)
-            case Fingerprint() as mark:
-                found = await self.find_duplicates(mark.campaign, mark.digest, since_ms=mark.since_ms)
-                first = found.get(mark.scope_key)
-                return ClaimResult(outcome=ClaimOutcome.DUPLICATE, scope_key=mark.scope_key, lead_id=first)
+            case Fingerprint() as twin:
+                found = await self.find_duplicates(twin.campaign, twin.digest, since_ms=twin.since_ms)
+                first = found.get(twin.scope_key)
+                return ClaimResult(outcome=ClaimOutcome.DUPLICATE, scope_key=twin.scope_key, lead_id=first)
+            case CallMark():
+                return ClaimResult(outcome=ClaimOutcome.CALL_TAKEN_OVER)
             case _:
                 return await self._why_unclaimed(lead)
 
@@ -182,7 +187,8 @@ class Store:
     ) -> CallStart:
         """Mark a call as running under its key, or say what is there. Guarded: of two equal calls one is `new`.
 
-        A key is forgotten after `remember_ms`, and a call that has not answered for 60 s counts as abandoned.
+        A key is forgotten after `remember_ms`. A call that has neither answered nor claimed a lead for 60 s counts as
+        abandoned; one that has claimed a lead never does.
         """
         key = (src, idempotency_key)
         begin = (*key, body_hash, now_ms, now_ms - remember_ms, now_ms - ABANDONED_MS)
@@ -195,11 +201,11 @@ class Store:
         begun, found = result.rows
         if begun:
             return CallStart(outcome=CallOutcome.NEW)
-        first_body_hash, answer = found[0]
+        first_body_hash, answer, lead_id = found[0]
         if first_body_hash != body_hash:
             return CallStart(outcome=CallOutcome.REUSED)
         if answer is None:
-            return CallStart(outcome=CallOutcome.IN_FLIGHT)
+            return CallStart(outcome=CallOutcome.IN_FLIGHT, lead_id=lead_id)
         return CallStart(outcome=CallOutcome.REPLAY, answer=answer)
 
     async def finish_call(self, src: str, idempotency_key: str, answer: bytes) -> None:
@@ -208,7 +214,7 @@ class Store:
         await self._connector.write((statement,))
 
     async def abandon_call(self, src: str, idempotency_key: str) -> None:
-        """Forget a running call: a refused one may be made again. An answer stays."""
+        """Forget a running call: a refused one may be made again. One with an answer or a claimed lead stays."""
         await self._connector.write((Statement(sql=statements.ABANDON_CALL, params=(src, idempotency_key)),))
 
     # ---------------------------------------------------------------------------------------------- configuration

@@ -6,6 +6,7 @@ from lexchange.lead import LEAD_TRANSITIONS, BuyerPing, CapTake, Fingerprint, Le
 from lexchange.storage import statements
 from lexchange.storage.connector import Statement, Unit
 from lexchange.storage.rows import late_answer_row, lead_record, lead_row, ping_row
+from lexchange.storage.values import CallMark
 
 STATE = "state"
 """The guard of a row that is not, or no more, in a state that allows the transition."""
@@ -46,9 +47,16 @@ def take_caps(takes: Iterable[CapTake]) -> Unit:
     )
 
 
-def claim_lead(lead: Lead, takes: Sequence[CapTake], fingerprints: Sequence[Fingerprint], now_ms: int) -> Unit:
+def claim_lead(
+    lead: Lead,
+    takes: Sequence[CapTake],
+    fingerprints: Sequence[Fingerprint],
+    now_ms: int,
+    mark: CallMark | None,
+) -> Unit:
     """Consume the ping, check for duplicates, take the slots, store the lead: in the order of precedence."""
     return (
+        *_claim_call(lead, mark),
         *_claim_ping(lead, now_ms),
         *_add_fingerprints(lead, fingerprints),
         *(_release_holds(lead) if takes else ()),
@@ -97,6 +105,13 @@ def release_expired_holds(now_ms: int) -> Unit:
         Statement(sql=statements.GIVE_EXPIRED_HOLDS_BACK, params=(now_ms, now_ms)),
         Statement(sql=statements.DROP_EXPIRED_HOLDS, params=(now_ms,)),
     )
+
+
+def _claim_call(lead: Lead, mark: CallMark | None) -> Unit:
+    if mark is None:
+        return ()
+    params = (lead.lead_id, lead.src, mark.idempotency_key, mark.begun_ms)
+    return (Statement(sql=statements.CLAIM_CALL, params=params, guard=mark),)
 
 
 def _claim_ping(lead: Lead, now_ms: int) -> Unit:

@@ -12,6 +12,7 @@ class ClaimOutcome(StrEnum):
     NOT_OFFERED = "not_offered"  # unknown, expired, foreign, no sale, or of the other kind (test, live)
     CAP_FULL = "cap_full"
     DUPLICATE = "duplicate"
+    CALL_TAKEN_OVER = "call_taken_over"  # by a repeat under the same idempotency key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,16 @@ class CallOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStart:
-    """`answer` is the first answer, byte for byte, of a replay."""
+    """`answer` is a replay's, byte for byte; `lead_id` the lead of a call in flight that has claimed one."""
 
     outcome: CallOutcome
     answer: bytes = b""
+    lead_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallMark:
+    """A running call under its idempotency key, as `begin_call` has marked it."""
+
+    idempotency_key: str
+    begun_ms: int

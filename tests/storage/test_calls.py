@@ -2,8 +2,9 @@
 
 import pytest
 
-from lexchange.storage import CallOutcome, CallStart, Store
-from tests.storage.examples import NOW_MS
+from lexchange.lead import Lead
+from lexchange.storage import CallMark, CallOutcome, CallStart, ClaimOutcome, Store
+from tests.storage.examples import NOW_MS, a_lead
 
 DAY_MS = 86_400_000
 
@@ -65,6 +66,32 @@ async def test_key_is_remembered_for_its_time(store: Store, after_ms: int, expec
     await begin(store)
     await store.finish_call("SRC_MAIN", "key-1", REPLAY.answer)
     assert await begin(store, now_ms=NOW_MS + after_ms) == expected
+
+
+async def claim_under(store: Store, lead: Lead, begun_ms: int = NOW_MS) -> ClaimOutcome:
+    mark = CallMark(idempotency_key="key-1", begun_ms=begun_ms)
+    return (await store.claim_lead(lead, now_ms=NOW_MS, mark=mark)).outcome
+
+
+async def test_call_with_a_lead_is_never_taken_over(store: Store):
+    """Once its lead is claimed, neither time nor a refusal makes a call run again: a repeat learns of the lead."""
+    await begin(store)
+    assert await claim_under(store, a_lead()) == ClaimOutcome.CLAIMED
+    await store.abandon_call("SRC_MAIN", "key-1")
+    in_flight = CallStart(outcome=CallOutcome.IN_FLIGHT, lead_id=a_lead().lead_id)
+    assert await begin(store) == in_flight
+    assert await begin(store, now_ms=NOW_MS + DAY_MS - 1) == in_flight
+    assert await begin(store, "h2") == REUSED
+
+
+async def test_call_that_was_taken_over_claims_nothing(store: Store):
+    """A call that took a minute to come to its claim has lost its key to the repeat, and sells nothing."""
+    await begin(store)
+    assert await begin(store, now_ms=NOW_MS + 60_000) == NEW
+    late, repeat = a_lead(1), a_lead(2)
+    assert await claim_under(store, late) == ClaimOutcome.CALL_TAKEN_OVER
+    assert await store.audit.find_lead(late.lead_id) is None
+    assert await claim_under(store, repeat, begun_ms=NOW_MS + 60_000) == ClaimOutcome.CLAIMED
 
 
 async def test_configuration_is_recorded_once(store: Store):

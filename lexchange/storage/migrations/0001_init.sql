@@ -116,13 +116,15 @@ CREATE TABLE turns (
     PRIMARY KEY (campaign, buyer)
 ) STRICT, WITHOUT ROWID;
 
--- First answers under an idempotency key. `running` is the mark of a call that has not answered yet.
+-- First answers under an idempotency key. `running` is the mark of a call that has not answered yet; once its lead is
+-- claimed it names the lead, and no repeat may take the call over.
 CREATE TABLE remembered_calls (
     src TEXT NOT NULL,
     idempotency_key TEXT NOT NULL,
     body_hash TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('running', 'answered')),
     answer BLOB,
+    lead_id TEXT,
     created_ms INTEGER NOT NULL,
     PRIMARY KEY (src, idempotency_key)
 ) STRICT, WITHOUT ROWID;
