@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
+from lexchange.filters import EVERY_LEAD, AllOf
+
 
 class TrafficType(StrEnum):
     """Which calls a campaign takes."""
@@ -122,24 +124,6 @@ class Cast(StrEnum):
     BOOLEAN = "boolean"
 
 
-class FilterOp(StrEnum):
-    """Operators of a buyer's filter."""
-
-    EQ = "eq"
-    NE = "ne"
-    IN = "in"
-    NOT_IN = "not_in"
-    GT = "gt"
-    GTE = "gte"
-    LT = "lt"
-    LTE = "lte"
-    BETWEEN = "between"
-    EXISTS = "exists"
-    PREFIX = "prefix"
-    MATCHES = "matches"
-    CONTAINS = "contains"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSpec:
     """One field of a campaign's schema."""
@@ -228,39 +212,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldRule:
-    """One comparison of a lead field. `value` holds what the operator needs: one text, several, two bounds."""
-
-    field: str
-    op: FilterOp
-    value: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllOf:
-    """Every rule holds."""
-
-    rules: tuple["Filter", ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnyOf:
-    """At least one rule holds."""
-
-    rules: tuple["Filter", ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Not:
-    """The rule does not hold."""
-
-    rule: "Filter"
-
-
-Filter = FieldRule | AllOf | AnyOf | Not
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenHours:
     """Weekdays (0 = Monday) and minutes of the day. `to_minute <= from_minute` runs over midnight into the next day."""
 
@@ -346,7 +297,7 @@ class Buyer:
     is_active: bool = True
     priority: int = 1  # lower first
     weight: int = 1
-    filters: AllOf = AllOf(rules=())
+    filters: AllOf = EVERY_LEAD
     only_sources: frozenset[str] | None = None
     except_sources: frozenset[str] = frozenset()
     caps: tuple[Cap, ...] = ()

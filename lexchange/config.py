@@ -1,10 +1,24 @@
-"""Every limit of the exchange, named with its unit, read once from `LEXCHANGE_<NAME>`."""
+"""What the exchange was started with, and its limits, named with their units and read from `LEXCHANGE_<NAME>`."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from lexchange.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `lexchange serve` was started with. Addresses are HOST:PORT; port 0 picks a free one."""
+
+    config: Path
+    store: str
+    grpc: str
+    http: str
+    pepper: bytes
+    is_dev: bool
+    shares_ports: bool = False  # with other processes that serve the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +34,7 @@ class Limits:
     in_flight: int = 512  # calls at once in a process; above: overloaded
     ping_timeout_floor_ms: int = 50  # a buyer with less time left is not asked
     answer_reserve_ms: int = 30  # kept back from the caller's deadline for our own work
+    store_busy_ms: int = 5_000  # a write waits so long for other processes
     late_grace_ms: int = 1_000  # a buyer's answer is still recorded, as late, so long after his time-out
     drain_s: int = 30  # in-flight calls get this long on SIGTERM
     idempotency_h: int = 24  # how long an idempotency key is remembered

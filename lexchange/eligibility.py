@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-from lexchange.campaign import AllOf, AnyOf, Buyer, FieldRule, Filter, FilterOp, Not, OpenHours
+from lexchange.campaign import Buyer, OpenHours
 from lexchange.caps import MINUTE_MS, describe_full, full_cap, lead_takes, local_minute
 from lexchange.errors import ConfigError
+from lexchange.filters import AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
 from lexchange.lead import SkipReason
 from lexchange.money import parse_number
 

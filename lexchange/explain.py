@@ -42,6 +42,7 @@ def explain_lead(lead: Lead, *, shows_data: bool = False) -> Facts:
         **_heading(lead),
         "updated": _time(lead.updated_ms),
         "state": lead.state,
+        "detail": lead.detail,
         "payout": _payout(lead.price_micros, lead.payout_micros, lead.payout_rule) if lead.buyer else None,
         "attempts": [_attempt(attempt) for attempt in lead.attempts],
         "buyers": [_buyer(part, lead) for part in lead.buyers],
@@ -200,7 +201,10 @@ def as_text(facts: Facts) -> str:
         lines.append(f"  payout     {facts['payout']['text']}")
     lines += [f"  problem    {each['field']}: {each['message']}" for each in facts.get("problems", ())]
     lines += _table("buyers", [_buyer_line(each) for each in facts["buyers"]])
-    lines += _table("attempts", [_attempt_line(each) for each in facts.get("attempts", ())])
+    attempts = facts.get("attempts", ())
+    lines += _table("attempts", [_attempt_line(each) for each in attempts])
+    if facts.get("detail") and facts["detail"] not in {each["detail"] for each in attempts}:
+        lines.append(f"  detail     {facts['detail']}")  # an operator's note, above all
     lines += _table("data", [[name, value] for name, value in facts["data"].items()])
     if facts["dropped_fields"]:
         lines.append(f"  dropped    {', '.join(facts['dropped_fields'])}: not in the schema, not forwarded")

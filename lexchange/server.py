@@ -5,11 +5,10 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 
 import asyncio
 import os
+import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -27,7 +26,7 @@ from lexchange.buyers.http_answer import ClientLimits
 from lexchange.campaign_file import load_campaigns
 from lexchange.catalog import Catalog
 from lexchange.clock import SystemClock
-from lexchange.config import Limits
+from lexchange.config import Limits, Settings
 from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange
 from lexchange.in_process import InProcessStub
@@ -36,19 +35,6 @@ from lexchange.storage import Store
 from lexchange.telemetry import log_event
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What `lexchange serve` was started with. Addresses are HOST:PORT; port 0 picks a free one."""
-
-    config: Path
-    store: str
-    grpc: str
-    http: str
-    pepper: bytes
-    is_dev: bool
-    shares_ports: bool = False  # with other processes that serve the same
 
 
 class Server:
@@ -90,12 +76,34 @@ async def remember_version(store: Store, catalog: Catalog, clock: SystemClock) -
     await store.record_config(catalog.version, loaded_ms=clock.now_ms(), summary=summary)
 
 
+async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
+    """Serve until SIGTERM or SIGINT; calls in flight finish first. SIGHUP reads the campaign files again."""
+    stop, hangup = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    async with serving(settings, limits) as server, asyncio.TaskGroup() as group:
+        on_ready(server)
+        reloads = group.create_task(_reload_on(hangup, server))
+        await stop.wait()
+        reloads.cancel()
+    return 0
+
+
+async def _reload_on(hangup: asyncio.Event, server: Server) -> None:
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        await server.reload()
+
+
 @asynccontextmanager
 async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
     """Serve until the block ends; both listeners answer when it begins."""
     catalog = load_catalog(settings, limits)
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(Store.open(settings.store))
+        store = await stack.enter_async_context(Store.open(settings.store, busy_timeout_ms=limits.store_busy_ms))
         client = BuyerClient(
             limits=ClientLimits(
                 max_answer_bytes=limits.buyer_answer_bytes,

@@ -12,8 +12,8 @@ import time
 from types import FrameType
 
 from gateway.server import address_of, open_socket
+from lexchange.config import Settings
 from lexchange.errors import ConfigError
-from lexchange.server import Settings
 from lexchange.telemetry import log_event
 
 RESTART_PAUSE_S = 0.5
@@ -66,7 +66,9 @@ class Pool:
         """Let every worker drain; 0 when all of them ended well."""
         self._is_stopping = True
         self._signal(signal.SIGTERM)
-        return max((abs(worker.wait()) for worker in self._workers), default=0)
+        codes = {worker.wait() for worker in self._workers}
+        codes.discard(-signal.SIGTERM)  # it was not ready yet, so it had nothing to drain
+        return max(map(abs, codes), default=0)
 
     def _spawn(self) -> subprocess.Popen[str]:
         return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603 - our own command

@@ -45,7 +45,7 @@ MAX_HEADS_KEPT = 1_024
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _QUERY = re.compile(r"[!-\"$-~]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
-_HEADER_VALUE = re.compile(r"[\t -~\xa0-\xff]{0,8192}")
+_HEADER_VALUE = re.compile("[\t -~\xa0-\ud7ff\ue000-\U0010ffff]{0,8192}")  # sent as UTF-8
 _FRAMING_HEADERS = frozenset(
     ("content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 )
@@ -77,7 +77,7 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> None:
         if name.lower() in _FRAMING_HEADERS:
             raise ValueError(f"header {name}: expected none, the client sets it")
         if not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"header {name}: expected at most 8192 Latin-1 characters without line breaks")
+            raise ValueError(f"header {name}: expected at most 8192 characters without line breaks")
         if name.lower() == "connection" and value.lower() not in ("close", "keep-alive"):
             raise ValueError("header Connection: expected close or keep-alive")
 
@@ -103,7 +103,7 @@ class _Head:
         defaults = [(name, value) for name, value in _DEFAULT_HEADERS if name.lower() not in given]
         lines = [("Host", endpoint.authority), *defaults, *headers]
         start = method.encode("ascii") + b" " + endpoint.target
-        rest = (" HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines)).encode("latin-1")
+        rest = (" HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines)).encode()
         return cls(
             start=start,
             rest=rest,

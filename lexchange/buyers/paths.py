@@ -3,6 +3,7 @@
 Only the grammar: what a path means in JSON, XML or a form is `documents.py` for answers and `formats.py` for requests.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -40,6 +41,8 @@ class Path:
         return self.text
 
 
+# Kept, because many buyers' paths are the same few, and each is read when its file is checked and when it is compiled.
+@functools.lru_cache(maxsize=4096)
 def parse_path(text: str) -> Path:
     """Read `data.bids[0].price`; raises ValueError saying what was expected.
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from lexchange.campaign import AllOf, Buyer
+from lexchange.campaign import Buyer
 from lexchange.campaign_file.endpoints import NO_ENDPOINT, read_ping, read_post
 from lexchange.campaign_file.filters import read_filters
 from lexchange.campaign_file.reading import Section, Unreadable, Value, once_each
@@ -10,6 +10,7 @@ from lexchange.campaign_file.scalars import choice, known_name, label, matching,
 from lexchange.campaign_file.schedule import Schedule, read_schedule, read_time_zone
 from lexchange.campaign_file.scope import Claims, Scope
 from lexchange.campaign_file.sources import read_buyer_caps
+from lexchange.filters import AllOf
 
 BUYER_ID = matching("[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, _, . or -")
 PRIORITY = whole(0, 1_000_000)

@@ -2,15 +2,14 @@
 
 from functools import partial
 
-from lexchange.campaign import AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
 from lexchange.campaign_file.reading import Reader, Section, Unreadable, Value, is_list, list_of
 from lexchange.campaign_file.scalars import compared_text, flag, known_name, one_of, pattern
 from lexchange.campaign_file.scope import Scope
 from lexchange.eligibility import compile_filter
 from lexchange.errors import ConfigError
+from lexchange.filters import EVERY_LEAD, AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
 
 _KINDS = ("field", "any", "all", "not")
-_NOTHING = AllOf(rules=())
 
 
 def read_filters(value: Value, scope: Scope) -> AllOf:
@@ -32,7 +31,7 @@ def _read_filter(value: Value, scope: Scope) -> Filter:
         if kinds == ["all"]:
             return AllOf(rules=section.need("all", list_of(read_one), ()))
         if kinds == ["not"]:
-            return Not(rule=section.need("not", read_one, _NOTHING))
+            return Not(rule=section.need("not", read_one, EVERY_LEAD))
         return _read_rule(section, scope)
 
 
@@ -41,7 +40,7 @@ def _read_rule(section: Section, scope: Scope) -> Filter:
     op = section.need("op", one_of(FilterOp), None)
     if op is None:
         section.find("value")
-        return _NOTHING
+        return EVERY_LEAD
     if op is FilterOp.EXISTS:
         wants_something = section.take("value", flag, True)
         return FieldRule(field=field, op=op, value=("true" if wants_something else "false",))

@@ -8,11 +8,9 @@ from pathlib import Path
 import uvloop
 
 from lexchange.commands.options import Subparsers, add_option, pepper
-from lexchange.commands.serve import add_listeners, serve
-from lexchange.config import Limits
-from lexchange.demo.buyers import buyers_running, demo_buyers
+from lexchange.commands.serve import add_listeners
+from lexchange.config import Limits, Settings
 from lexchange.demo.calls import pasteable
-from lexchange.server import Server, Settings
 
 STORE = "sqlite:///lexchange-demo.db"
 
@@ -48,6 +46,10 @@ def demo_campaign() -> contextlib.AbstractContextManager[Path]:
 
 
 async def _demo(settings: Settings) -> int:
+    # Here, so that the other commands start without gRPC and HTTP.
+    from lexchange.demo.buyers import buyers_running, demo_buyers
+    from lexchange.server import Server, serve
+
     def on_ready(server: Server) -> None:
         print(f"ready grpc={server.grpc} http={server.http}", flush=True)
         print(pasteable(http=server.http, grpc=server.grpc, store=settings.store), flush=True)

@@ -1,17 +1,12 @@
 """`lexchange serve`: host the exchange until SIGTERM; SIGHUP reads the campaign files again."""
 
 import argparse
-import asyncio
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
 from lexchange.commands.options import Subparsers, add_flag, add_option, add_store, pepper
-from lexchange.config import Limits
-from lexchange.server import Server, Settings, load_catalog, serving
-from lexchange.workers import run_workers
+from lexchange.config import Limits, Settings
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -47,36 +42,15 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 def run(options: argparse.Namespace) -> int:
     """Serve in this process, or in several under this one."""
+    # Here, so that the other commands start without gRPC and HTTP.
+    from lexchange.server import Server, load_catalog, serve
+    from lexchange.workers import run_workers
+
+    def print_ready(server: Server) -> None:
+        print(f"ready grpc={server.grpc} http={server.http}", flush=True)
+
     settings, limits = settings_of(options), Limits.from_environment()
     if options.workers > 1:
         load_catalog(settings, limits)  # refuse a bad file once, before anything starts
         return run_workers(settings, options.workers)
     return uvloop.run(serve(settings, limits, print_ready))
-
-
-def print_ready(server: Server) -> None:
-    """Tell whoever started us that both listeners answer."""
-    print(f"ready grpc={server.grpc} http={server.http}", flush=True)
-
-
-async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
-    """Serve until SIGTERM or SIGINT; calls in flight finish first."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    hangup = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    async with serving(settings, limits) as server, asyncio.TaskGroup() as group:
-        on_ready(server)
-        reloads = group.create_task(_reload_on(hangup, server))
-        await stop.wait()
-        reloads.cancel()
-    return 0
-
-
-async def _reload_on(hangup: asyncio.Event, server: Server) -> None:
-    while True:
-        await hangup.wait()
-        hangup.clear()
-        await server.reload()

@@ -1,6 +1,10 @@
 """The published example calls, ready to paste: curl, buf curl and ghz."""
 
 import json
+import os
+import shutil
+import sys
+from pathlib import Path
 
 PING = {
     "SRC": "SRC_MAIN",
@@ -48,11 +52,17 @@ PING_ID=$(curl -s http://{http}/ping -d '{ping}' | tee /dev/stderr | sed 's/.*"p
 curl -s http://{http}/post -d '{post_json}'; echo
 
 # 3. why it went that way
-lexchange show $PING_ID --store {store}
+{_command("lexchange")} show $PING_ID --store {store}
 
 # the same ping over gRPC
-buf curl --protocol grpc --http2-prior-knowledge -d '{ping}' http://{grpc}/leadexchange.v1.LeadExchange/Ping
+{_command("buf")} curl --protocol grpc --http2-prior-knowledge -d '{ping}' http://{grpc}/leadexchange.v1.LeadExchange/Ping
 
-# load, for 5 seconds
+# load, for 5 seconds (ghz: go install github.com/bojand/ghz/cmd/ghz@latest)
 ghz --insecure --call leadexchange.v1.LeadExchange.Ping -d '{ping}' -c 50 -z 5s {grpc}
 """
+
+
+def _command(name: str) -> str:
+    """How to call what is installed beside this Python: by its name where a shell would find it."""
+    beside = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) or not beside.exists() else os.path.relpath(beside)

@@ -64,7 +64,6 @@ REFUSED = [
     ({"headers": (("X-Key", "a\nb"),)}, "header X-Key"),
     ({"headers": (("X-Key", "a\x00b"),)}, "header X-Key"),
     ({"headers": (("X-Key", "a\x85b"),)}, "header X-Key"),
-    ({"headers": (("X-Key", "☃"),)}, "header X-Key"),
     ({"headers": (("X-Key", "x" * 8_193),)}, "header X-Key"),
     ({"headers": (("X Key", "a"),)}, "header 'X Key'"),
     ({"headers": (("X-Key\r\nEvil", "a"),)}, "header 'X-Key"),
@@ -100,7 +99,7 @@ async def test_request_is_refused_when_it_could_be_read_as_another(parts, named)
 
 def test_headers_are_refused_at_configuration_load_when_they_may_not_be_sent():
     """check_headers gives the configuration the same refusal before anything runs."""
-    check_headers([("X-Key", "Bearer \xe9\tx"), ("Connection", "close")])
+    check_headers([("X-Key", "Bearer …\xe9\tx"), ("Connection", "close")])
     with pytest.raises(ValueError, match="header X-Key: expected at most 8192"):
         check_headers([("X-Ok", "1"), ("X-Key", "secret\r\n")])
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from lexchange.config import Limits
-from lexchange.server import Server, Settings, serving
+from lexchange.config import Limits, Settings
+from lexchange.server import Server, serving
 from tests.exchange.cases import Case, campaign_of, replies_of
 from tests.exchange.scripted_buyers import ScriptedBuyers, scripted_buyers
 

@@ -4,19 +4,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lexchange.campaign import (
-    AllOf,
-    AnswerRule,
-    AnswerRules,
-    Buyer,
-    BuyerDelivery,
-    Cap,
-    CapWindow,
-    FieldRule,
-    FilterOp,
-    OpenHours,
-)
+from lexchange.campaign import AnswerRule, AnswerRules, Buyer, BuyerDelivery, Cap, CapWindow, OpenHours
 from lexchange.eligibility import Moment, compile_filter, first_skip, is_open, source_allowed
+from lexchange.filters import AllOf, FieldRule, FilterOp
 from lexchange.lead import SkipReason
 
 NEW_YORK = ZoneInfo("America/New_York")

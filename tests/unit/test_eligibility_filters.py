@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lexchange.campaign import AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
 from lexchange.eligibility import compile_filter
 from lexchange.errors import ConfigError
+from lexchange.filters import AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
 
 
 def rule(field: str, op: str, *value: str) -> FieldRule:

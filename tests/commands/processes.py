@@ -1,0 +1,53 @@
+"""The product's own processes, as an operator starts them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Serving:
+    """A server process that has said that it is ready."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: str) -> None:
+        self.process = process
+        addresses = dict(part.split("=") for part in ready.split()[1:])
+        self.grpc, self.http = addresses.get("grpc", ""), addresses["http"]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal and wait for the end; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(40)
+
+
+@contextmanager
+def serving(*arguments: str, module: str = "lexchange", log: IO[str] | None = None) -> Iterator[Serving]:
+    """`python -m MODULE ARGUMENTS…`, from the ready line on; killed when the block ends and it still runs."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")}
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            assert ready.startswith("ready "), f"{ready!r}, exit {process.wait(10)}"
+            yield Serving(process, ready)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def lexchange(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "lexchange", *arguments]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")}
+    return subprocess.run(
+        command, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=60, check=False
+    )
