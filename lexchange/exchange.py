@@ -7,7 +7,9 @@ What is answered is durable before; what is claimed is durable before its buyer 
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lexchange import answers
@@ -36,6 +38,7 @@ from lexchange.telemetry import log_event
 SYNTHETIC_PAYOUT_MICROS = 1_000_000  # what a test call is told
 AFTER_REJECTION = frozenset({AttemptOutcome.REJECTED})
 AFTER_REJECTION_OR_UNSENT = frozenset({AttemptOutcome.REJECTED, AttemptOutcome.NOT_SENT})
+Story = Callable[[], Coroutine[Any, Any, PostAnswer]]
 LateAnswers = Callable[[list[BuyerPing]], Awaitable[None]]
 
 
@@ -104,7 +107,8 @@ class Exchange:
             route, checked = self._receive(call, Stage.POST)
             lead = self._new_lead(route, checked, call.ping_id)
             progress = Progress()
-            return await self._to_its_end(call, progress, self._post(route, call, checked, lead, progress))
+            story = partial(self._post, route, call, checked, lead, progress)
+            return await self._to_its_end(call, progress, story)
 
     async def direct_post(self, call: Call) -> PostAnswer:
         """Sell a full lead in one call: the eligible buyers in routing order, until one takes it."""
@@ -112,7 +116,8 @@ class Exchange:
             route, checked = self._receive(call, Stage.POST)
             lead = self._new_lead(route, checked, None)
             progress = Progress()
-            return await self._to_its_end(call, progress, self._direct_post(route, call, checked, lead, progress))
+            story = partial(self._direct_post, route, call, checked, lead, progress)
+            return await self._to_its_end(call, progress, story)
 
     # ---- every call ----
 
@@ -271,10 +276,10 @@ class Exchange:
         sale = Sale(route, progress.mark, store=self._store, client=self._client, clock=self._clock, ids=self._ids)
         try:
             sold = await sale.run(lead, offers, rule, on_started)
-        except StorageError as error:
+        except Exception as error:
             if progress.lead is None:
                 raise
-            log_event("outcome_not_recorded", lead_id=lead.lead_id, error=str(error))
+            log_event("outcome_not_recorded", lead_id=lead.lead_id, error=type(error).__name__)
             return answers.unrecorded(progress.lead)
         if not isinstance(sold, NotClaimed):
             return answers.settled(sold)
@@ -318,7 +323,7 @@ class Exchange:
         await self._store.claim_lead(unsold, takes=[], fingerprints=[], now_ms=lead.created_ms)
         return answers.settled(unsold)
 
-    async def _to_its_end(self, call: Call, progress: Progress, story: Coroutine[Any, Any, PostAnswer]) -> PostAnswer:
+    async def _to_its_end(self, call: Call, progress: Progress, story: Story) -> PostAnswer:
         """Run a post so that a caller who hangs up cannot cut it; he is answered by his deadline all the same."""
         task = self._background.spawn(self._once(call, progress, story))
         if call.deadline is None:
@@ -328,10 +333,10 @@ class Exchange:
         done, _ = await asyncio.wait({task}, timeout=max(0.0, left_s))
         return task.result() if done else answers.still_delivering(progress.lead)
 
-    async def _once(self, call: Call, progress: Progress, story: Coroutine[Any, Any, PostAnswer]) -> PostAnswer:
+    async def _once(self, call: Call, progress: Progress, story: Story) -> PostAnswer:
         """With an idempotency key: a repeat of the call gets the first answer instead of a second story."""
         if not call.idempotency_key:
-            return await story
+            return await story()
         now_ms = self._clock.now_ms()
         started = await self._store.begin_call(
             call.src,
@@ -341,15 +346,18 @@ class Exchange:
             remember_ms=self._limits.idempotency_h * 3_600_000,
         )
         if started.outcome is not CallOutcome.NEW:
-            story.close()
             return await self._repeat(started)
         progress.mark = CallMark(idempotency_key=call.idempotency_key, begun_ms=now_ms)
         try:
-            answer = await story
+            answer = await story()
         except BaseException:
-            await self._store.abandon_call(call.src, call.idempotency_key)  # unless its lead is claimed
+            with suppress(StorageError):  # the caller hears why his call broke; the key is free after a minute anyway
+                await self._store.abandon_call(call.src, progress.mark)  # unless its lead is claimed
             raise
-        await self._store.finish_call(call.src, call.idempotency_key, answers.dump_answer(answer))
+        try:
+            await self._store.finish_call(call.src, progress.mark, answers.dump_answer(answer))
+        except StorageError as error:  # what has happened is told all the same; a repeat is answered from the lead
+            log_event("answer_not_remembered", lead_id=answer.lead_id, error=str(error))
         return answer
 
     async def _repeat(self, first: CallStart) -> PostAnswer:

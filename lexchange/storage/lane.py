@@ -1,21 +1,28 @@
 """A thread that works for the event loop in batches: one hop there and one back for all jobs that wait.
 
-Knows no database. There is no timer: a batch is whatever has gathered while the last one was worked on.
+Knows no database. While the thread works, jobs gather. Where jobs come in company a batch also waits for more of them,
+because a commit costs as much as all else a ping does: with 50 in flight over gRPC, batches of 1 took 830 µs of CPU a
+ping, batches of 14 took 560. It learns how many to wait for, so that callers who all wait for it are not kept waiting,
+and a caller who comes alone never is.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from queue import SimpleQueue
+from typing import Generic, TypeAlias, TypeVar
 
 from lexchange.errors import StorageError
 
 BATCH_JOBS = 500  # at most: bounds how long one batch keeps the next, and other processes, waiting
+COMPANY_JOBS = 64  # a batch that has gathered so many waits no longer
+WINDOW_S = 0.008  # nor one that has waited so long
+GAP_S = 0.002  # nor one that nobody has joined for so long, and then the next ones wait for fewer,
+PROBES = 8  # until so many batches in a row had enough
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
+Waiting: TypeAlias = "list[tuple[Job, asyncio.Future[Answer]]]"
 
 
 class Lane(Generic[Job, Answer]):
@@ -26,7 +33,12 @@ class Lane(Generic[Job, Answer]):
         self._work = work
         self._limit = limit
         self._is_open = True
-        self._waiting: SimpleQueue[tuple[Job, asyncio.Future[Answer]] | None] = SimpleQueue()
+        self._is_working = False
+        self._enough = 1  # jobs that a batch waits for
+        self._reached = 0  # batches in a row that had enough
+        self._waiting: Waiting[Job, Answer] = []
+        self._window: asyncio.TimerHandle | None = None
+        self._batches: SimpleQueue[Waiting[Job, Answer]] = SimpleQueue()
         # A daemon, so that a process that dies without closing is not kept alive; what waits was never acknowledged.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -35,44 +47,85 @@ class Lane(Generic[Job, Answer]):
         """Queue a job; raises StorageError at once when more than the limit wait."""
         if not self._is_open:
             raise StorageError("the store is closed")
-        if self._waiting.qsize() >= self._limit:
+        if len(self._waiting) >= self._limit:
             raise StorageError(f"{self._limit} calls wait for the store already")
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.put((job, future))
+        self._waiting.append((job, future))
+        if self._window is not None:
+            if len(self._waiting) >= self._enough:
+                self._stop_waiting()
+        elif not self._is_working:
+            self._begin()
         return future
 
     async def aclose(self) -> None:
         """Work off what waits, then end the thread."""
-        if self._is_open:
-            self._is_open = False
-            self._waiting.put(None)
+        self._is_open = False
+        last = [future for _, future in self._waiting]
+        if self._waiting and not self._is_working:
+            self._hand_over()
+        if last:
+            await asyncio.wait(last)
+        self._batches.put([])
         await asyncio.to_thread(self._thread.join)
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            answers = self._work([job for job, _ in batch])
-            self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch], answers)
+    # ---- the loop's side ----
 
-    def _next_batch(self) -> list[tuple[Job, "asyncio.Future[Answer]"]]:
-        """Everything that waits now; empty when the lane is closed."""
-        batch: list[tuple[Job, asyncio.Future[Answer]]] = []
-        entry = self._waiting.get()
-        with suppress(Empty):
-            while entry:
-                batch.append(entry)
-                if len(batch) == BATCH_JOBS:
-                    return batch
-                entry = self._waiting.get_nowait()
-            if batch:
-                self._waiting.put(None)  # the end is met again once this last batch is done
-        return batch
-
-
-def _resolve(futures: Sequence["asyncio.Future[Answer]"], answers: Sequence[Answer | StorageError]) -> None:
-    for future, answer in zip(futures, answers, strict=True):
-        if future.done():  # its caller was cancelled; the job was done all the same
-            continue
-        if isinstance(answer, StorageError):
-            future.set_exception(answer)
+    def _begin(self) -> None:
+        if len(self._waiting) < self._enough:
+            self._wait(until=self._loop.time() + WINDOW_S)
         else:
-            future.set_result(answer)
+            self._hand_over()
+
+    def _wait(self, until: float) -> None:
+        self._window = self._loop.call_later(GAP_S, self._wait_on, len(self._waiting), until)
+
+    def _wait_on(self, seen: int, until: float) -> None:
+        """The gap is over: wait for more company, or learn how much there is and start with it."""
+        if len(self._waiting) == seen:
+            self._learn(enough=max(seen, self._enough * 3 // 4))
+        elif self._loop.time() < until:
+            self._wait(until)
+            return
+        else:
+            self._learn(enough=COMPANY_JOBS)
+        self._hand_over()
+
+    def _stop_waiting(self) -> None:
+        """Enough have come. Now and then more are asked for."""
+        self._reached += 1
+        if self._reached == PROBES:
+            self._learn(enough=min(self._enough + 1 + self._enough // 8, COMPANY_JOBS))
+        self._hand_over()
+
+    def _learn(self, enough: int) -> None:
+        self._enough, self._reached = enough, 0
+
+    def _hand_over(self) -> None:
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+        batch, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
+        self._is_working = True
+        self._batches.put(batch)
+
+    def _answered(self, batch: "Waiting[Job, Answer]", answers: Sequence[Answer | StorageError]) -> None:
+        self._is_working = False
+        if self._waiting:
+            if self._enough == 1:  # somebody came while another was served: there is company
+                self._learn(enough=COMPANY_JOBS)
+            self._begin() if self._is_open else self._hand_over()
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():  # its caller was cancelled; the job was done all the same
+                continue
+            if isinstance(answer, StorageError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    # ---- the thread's side ----
+
+    def _run(self) -> None:
+        while batch := self._batches.get():
+            answers = self._work([job for job, _ in batch])
+            self._loop.call_soon_threadsafe(self._answered, batch, answers)

@@ -7,8 +7,8 @@ process writes, at about the throughput of committing on the loop (measured with
 A batch crosses threads once each way, and rows of equal inserts become one statement, because at every statement
 the thread has to win the interpreter lock back from a busy loop, with the write lock of all processes in its hand.
 
-Reads: hot ones take a thread of the same kind (aiosqlite's hop for each query halved the reads of a busy loop);
-operators' scans go through aiosqlite, where they may take their time.
+Reads: hot ones are look-ups by key and run on the loop: such a one takes less than the hop to a thread and back. In WAL
+mode no writer makes a reader wait. Operators' scans go through aiosqlite, where they may take their time.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ INSERT_ROWS = 64  # in one statement at most: 15 columns each, far below SQLite'
 # SQLite's own busy handler sleeps up to 100 ms: four workers on one file starved each other for seconds (p99 0.96 s,
 # with this 0.10 s, and 1.4 times the throughput).
 BUSY_POLL_S = 0.0004
+READ_BUSY_MS = 20  # another process may be opening or closing the file; the loop waits no longer for it
 PAGE_BYTES = 8_192  # a ping with 20 buyers takes three quarters of the CPU that it takes on pages of 4,096
 
 # Errors that are the statement's own; all others are the database's and concern whoever writes now.
@@ -45,8 +46,6 @@ UNIT_FAULTS = {
     sqlite3.SQLITE_RANGE,
 }
 
-Query = tuple[str, Sequence[Value]]
-
 
 class SqliteConnector:
     """A Connector over one SQLite file; `open` makes it, `aclose` ends it."""
@@ -56,7 +55,7 @@ class SqliteConnector:
         self._reader = reader
         self._scanner = scanner
         self._writes = Lane("lexchange-write", writer.commit, waiting)
-        self._reads = Lane("lexchange-read", reader.answer, waiting)
+        self._is_closed = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -79,7 +78,7 @@ class SqliteConnector:
             raise _failure(error) from error
         opened = cls(
             writer=_Writer(file, busy_timeout_ms),
-            reader=_Reader(file, busy_timeout_ms),
+            reader=_Reader(file),
             scanner=scanner,
             waiting=waiting_units,
         )
@@ -93,7 +92,9 @@ class SqliteConnector:
 
     async def read(self, sql: str, params: Sequence[Value] = ()) -> Sequence[Row]:
         """Rows of a short query."""
-        return await self._reads.ask((sql, params))
+        if self._is_closed:
+            raise StorageError("the store is closed")
+        return self._reader.rows(sql, params)
 
     async def scan(self, sql: str, params: Sequence[Value] = ()) -> Sequence[Row]:
         """Rows of an operator's query."""
@@ -108,8 +109,8 @@ class SqliteConnector:
 
     async def aclose(self) -> None:
         """Commit what waits, then close."""
+        self._is_closed = True
         await self._writes.aclose()
-        await self._reads.aclose()
         await self._scanner.close()
         self._reader.close()
         self._writer.close()
@@ -232,33 +233,29 @@ def _insert(connection: sqlite3.Connection, sql: str, statements: Sequence[State
 
 
 class _Reader:
-    """The connection of hot reads, used by the reading thread only. After an error it is opened anew."""
+    """The connection of hot reads. After an error it is opened anew."""
 
-    def __init__(self, file: str, busy_timeout_ms: int):
+    def __init__(self, file: str):
         self._file = file
-        self._busy_timeout_ms = busy_timeout_ms
         self._connection: sqlite3.Connection | None = None
 
-    def answer(self, queries: list[Query]) -> Sequence[Sequence[Row] | StorageError]:
-        """The rows of each query, or its error."""
-        return [self._rows(sql, params) for sql, params in queries]
+    def rows(self, sql: str, params: Sequence[Value]) -> Sequence[Row]:
+        """The rows of a query; raises StorageError."""
+        try:
+            if self._connection is None:
+                self._connection = _connect(self._file, READ_BUSY_MS)
+                self._connection.execute("PRAGMA query_only = 1")
+                self._connection.execute(f"PRAGMA busy_timeout = {READ_BUSY_MS}")
+            return self._connection.execute(sql, params).fetchall()
+        except Exception as error:
+            self.close()
+            raise _failure(error) from error
 
     def close(self) -> None:
         """Close the connection, if it is open."""
         if self._connection:
             self._connection.close()
             self._connection = None
-
-    def _rows(self, sql: str, params: Sequence[Value]) -> Sequence[Row] | StorageError:
-        try:
-            if self._connection is None:
-                self._connection = _connect(self._file, self._busy_timeout_ms)
-                self._connection.execute("PRAGMA query_only = 1")
-                self._connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
-            return self._connection.execute(sql, params).fetchall()
-        except Exception as error:  # noqa: BLE001 - whatever breaks, every caller gets an answer
-            self.close()
-            return _failure(error)
 
 
 def _connect(file: str, busy_timeout_ms: int) -> sqlite3.Connection:

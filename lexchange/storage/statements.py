@@ -144,10 +144,11 @@ FIND_CALL = "SELECT body_hash, answer, lead_id FROM remembered_calls WHERE src =
 
 FINISH_CALL = """
 UPDATE remembered_calls SET state = 'answered', answer = ?
-WHERE src = ? AND idempotency_key = ? AND state = 'running'"""
+WHERE src = ? AND idempotency_key = ? AND created_ms = ? AND state = 'running'"""
 
 ABANDON_CALL = """
-DELETE FROM remembered_calls WHERE src = ? AND idempotency_key = ? AND state = 'running' AND lead_id IS NULL"""
+DELETE FROM remembered_calls
+WHERE src = ? AND idempotency_key = ? AND created_ms = ? AND state = 'running' AND lead_id IS NULL"""
 
 # -------------------------------------------------------------------------------------------------- configuration
 

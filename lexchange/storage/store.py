@@ -208,14 +208,15 @@ class Store:
             return CallStart(outcome=CallOutcome.IN_FLIGHT, lead_id=lead_id)
         return CallStart(outcome=CallOutcome.REPLAY, answer=answer)
 
-    async def finish_call(self, src: str, idempotency_key: str, answer: bytes) -> None:
-        """Remember the answer of a running call; the first one stays."""
-        statement = Statement(sql=statements.FINISH_CALL, params=(answer, src, idempotency_key))
-        await self._connector.write((statement,))
+    async def finish_call(self, src: str, mark: CallMark, answer: bytes) -> None:
+        """Remember the answer of a running call; the first one stays, and so does the call that took this one over."""
+        params = (answer, src, mark.idempotency_key, mark.begun_ms)
+        await self._connector.write((Statement(sql=statements.FINISH_CALL, params=params),))
 
-    async def abandon_call(self, src: str, idempotency_key: str) -> None:
+    async def abandon_call(self, src: str, mark: CallMark) -> None:
         """Forget a running call: a refused one may be made again. One with an answer or a claimed lead stays."""
-        await self._connector.write((Statement(sql=statements.ABANDON_CALL, params=(src, idempotency_key)),))
+        params = (src, mark.idempotency_key, mark.begun_ms)
+        await self._connector.write((Statement(sql=statements.ABANDON_CALL, params=params),))
 
     # ---------------------------------------------------------------------------------------------- configuration
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lexchange.errors import StorageError
-from lexchange.storage.lane import BATCH_JOBS, Lane
+from lexchange.storage.lane import BATCH_JOBS, GAP_S, Lane
 
 
 async def test_batch_is_what_has_gathered():
@@ -75,3 +75,76 @@ async def test_error_is_its_jobs_alone():
     with pytest.raises(StorageError, match="odd"):
         await odd
     await lane.aclose()
+
+
+def echo(jobs: list[int]) -> list[int]:
+    return jobs
+
+
+async def test_caller_who_comes_alone_is_served_at_once():
+    """Without company nobody waits for it."""
+    lane = Lane("test", echo, limit=10)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number in range(20):
+        assert await lane.ask(number) == number
+    assert loop.time() - began < 20 * GAP_S  # a gap for each would be more than twice this
+    await lane.aclose()
+
+
+@pytest.mark.parametrize("callers", [2, 4, 50])
+async def test_callers_in_step_are_one_batch(callers: int):
+    """Callers who all wait are not kept waiting for others: soon their batch is as large as they are many."""
+    batches: list[int] = []
+
+    def work(jobs: list[int]) -> list[int]:
+        batches.append(len(jobs))
+        return jobs
+
+    async def call() -> None:
+        for number in range(60):
+            await lane.ask(number)
+
+    lane = Lane("test", work, limit=100)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(call())
+    assert batches.count(callers) > 30
+    await lane.aclose()
+
+
+async def test_company_gathers():
+    """Callers who come one after the other, soon enough, share batches; none waits longer than the window."""
+    batches: list[int] = []
+    slowest_s = 0.0
+
+    def work(jobs: list[int]) -> list[int]:
+        batches.append(len(jobs))
+        return jobs
+
+    async def call() -> None:
+        nonlocal slowest_s
+        began = asyncio.get_running_loop().time()
+        await lane.ask(0)
+        slowest_s = max(slowest_s, asyncio.get_running_loop().time() - began)
+
+    lane = Lane("test", work, limit=1_000)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(300):
+            group.create_task(call())
+            group.create_task(call())
+            await asyncio.sleep(0.001)
+    assert sum(batches) == 600
+    assert len(batches) < 300
+    assert slowest_s < 1  # the window is 8 ms; the rest is a machine that is busy elsewhere
+    await lane.aclose()
+
+
+async def test_close_does_not_wait_for_company():
+    """What waits for company at the end is worked off at once."""
+    lane = Lane("test", echo, limit=10)
+    first = [lane.ask(number) for number in range(4)]
+    await asyncio.wait(first)
+    last = lane.ask(9)
+    await lane.aclose()
+    assert await last == 9
