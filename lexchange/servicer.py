@@ -5,7 +5,7 @@ same over a socket and without one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -54,7 +54,7 @@ Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 async def answer_ping(exchange: Exchange, request: pb.PingRequest, time_left_s: float | None) -> pb.PingResponse:
     """Answer a ping; `time_left_s` is what the caller's deadline leaves, None without one."""
-    call = Call(src=request.src, key=request.key, data=dict(request.data), deadline=_deadline(time_left_s))
+    call = Call(src=request.src, key=request.key, data=_as_dict(request.data), deadline=_deadline(time_left_s))
     return ping_response(await exchange.ping(call))
 
 
@@ -65,7 +65,7 @@ async def answer_post(
     call = Call(
         src=request.src,
         key=request.key,
-        data=dict(request.data),
+        data=_as_dict(request.data),
         ping_id=request.ping_id,
         idempotency_key=idempotency_key,
         deadline=_deadline(time_left_s),
@@ -80,11 +80,16 @@ async def answer_direct_post(
     call = Call(
         src=request.src,
         key=request.key,
-        data=dict(request.data),
+        data=_as_dict(request.data),
         idempotency_key=idempotency_key,
         deadline=_deadline(time_left_s),
     )
     return direct_post_response(await exchange.direct_post(call))
+
+
+def _as_dict(fields: Mapping[str, str]) -> dict[str, str]:
+    """A protobuf map as a dict; dict() goes through its keys() and takes twice as long."""
+    return {name: fields[name] for name in fields}
 
 
 def _deadline(time_left_s: float | None) -> float | None:

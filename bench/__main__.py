@@ -1,0 +1,100 @@
+"""`python -m bench`: run the groups of measurements one after the other and print what came out."""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+from bench.child import BenchError
+from bench.groups import GROUPS
+from bench.lab import Lab
+from bench.machine import TICKS_PER_S, Cores, choose_cores, describe
+from bench.measure import Plan, Results
+from bench.report import render
+from bench.tools import Tools, find_tools
+
+LIMIT_S = 460
+QUICK_LIMIT_S = 85
+
+
+def main() -> int:
+    """Read the options, measure, report; 1 when a group could not be measured."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    cores = choose_cores()
+    tools = find_tools(with_peer=options.only in (None, "auction"))
+    started = time.monotonic()
+    plan = Plan(
+        rounds=1 if options.quick else 3,
+        seconds=1.0 if options.quick else 3.0,
+        started=started,
+        until=started + (QUICK_LIMIT_S if options.quick else LIMIT_S),
+    )
+    results = Results(notes=list(tools.notes))
+    busy_before_s = _machine_busy_seconds() - _own_seconds()
+    is_complete = _run_groups([options.only] if options.only else list(GROUPS), cores, tools, plan, results)
+    elapsed_s = time.monotonic() - started
+    foreign = (_machine_busy_seconds() - _own_seconds() - busy_before_s) / elapsed_s
+    heading = _heading(cores, plan, elapsed_s, foreign)
+    print(render(results, heading), end="")
+    if options.json:
+        found = {"heading": heading, "foreign_cores": foreign, **results.as_json()}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    return 0 if is_complete else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure the exchange on this machine.")
+    parser.add_argument("--quick", action="store_true", help="one round of a second: a look, not a figure")
+    parser.add_argument("--only", choices=list(GROUPS), help="one group of measurements")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds into a file")
+    return parser.parse_args()
+
+
+def _run_groups(names: list[str], cores: Cores, tools: Tools, plan: Plan, results: Results) -> bool:
+    is_complete = True
+    for name in names:
+        if plan.is_over():
+            results.notes.append(f"{name}: not measured, out of time")
+            is_complete = False
+            continue
+        plan.say(f"{name}: starting servers")
+        try:
+            with Lab(cores, tools) as lab:
+                GROUPS[name](lab, plan, results)
+        except BenchError as error:
+            plan.say(f"{name}: {error}")
+            results.notes.append(f"{name}: {error}")
+            is_complete = False
+    return is_complete
+
+
+def _heading(cores: Cores, plan: Plan, elapsed_s: float, foreign: float) -> list[str]:
+    place = f"server on core {cores.server}, load and buyers on core {cores.load}"
+    if cores.is_single:
+        place = "one core only: server, load and buyers share it, so calls/s are low and CPU µs/call tell more"
+    return [
+        f"Machine: {describe()}",
+        f"Run: {place}; medians of {plan.rounds} interleaved rounds of {plan.seconds:g} s, 50 calls in flight; "
+        f"{elapsed_s:.0f} s in all. Other processes used {foreign:.2f} cores meanwhile.",
+    ]
+
+
+def _machine_busy_seconds() -> float:
+    """CPU time of everything on this machine since it started, waiting for the disk left out."""
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + irq + softirq) / TICKS_PER_S
+
+
+def _own_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).resolve().parents[1])
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Buyers that cost next to nothing: one nginx that answers every ping with a bid and every post with `sold`."""
+
+import http.client
+import os
+import socket
+from pathlib import Path
+
+from bench.child import BenchError, Child
+
+BUYER_COUNT = 20
+FIRST_BID_CENTS = 500
+
+_CONFIG = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 16384; }}
+http {{
+    access_log off;
+    server_tokens off;
+    default_type application/json;
+    keepalive_timeout 300s;
+    keepalive_requests 1000000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{ listen 127.0.0.1:{status_port}; location / {{ stub_status; }} }}
+{servers}
+}}
+"""
+_SERVER = """    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location /ping {{ return 200 '{{"status":"ok","data":{{"bid":{bid},"token":"T-{port}-7F3A9C"}}}}'; }}
+        location /post {{ return 200 '{{"result":"sold"}}'; }}
+    }}"""
+
+
+class Buyers:
+    """The running nginx. `urls` has one for each buyer."""
+
+    def __init__(self, nginx: str, folder: Path, core: int) -> None:
+        self._asked = 0
+        ports = _free_ports(BUYER_COUNT + 1)
+        self._status_port = ports.pop()
+        self.ports = ports
+        self.urls = tuple(f"http://127.0.0.1:{port}" for port in ports)
+        servers = "\n".join(
+            _SERVER.format(port=port, bid=f"{(FIRST_BID_CENTS + 10 * index) / 100:.2f}")
+            for index, port in enumerate(ports)
+        )
+        config = folder / "nginx.conf"
+        config.write_text(_CONFIG.format(folder=folder, status_port=self._status_port, servers=servers))
+        command = [nginx, "-p", str(folder), "-e", "stderr", "-c", str(config)]
+        self.child = Child("nginx", command, folder=folder, cores=frozenset([core]), env=dict(os.environ))
+
+    def wait_until_ready(self) -> None:
+        """Wait for nginx; raises BenchError when it does not come."""
+        for _ in range(200):
+            try:
+                self.answer_count()
+            except OSError:
+                self.child.pause_while_running()
+            else:
+                return
+        raise BenchError(f"nginx is not ready: {self.child.output()[-300:]}")
+
+    def answer_count(self) -> int:
+        """How many requests all buyers have answered so far, without the questions after this number."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._status_port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            answer = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        requests = int(answer.splitlines()[2].split()[2])
+        self._asked += 1
+        return requests - self._asked
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in held]
+    finally:
+        for each in held:
+            each.close()

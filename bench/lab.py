@@ -1,0 +1,133 @@
+"""Lab: starts what is measured, each on its core, and stops all of it at the end."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.buyers import Buyers
+from bench.campaigns import CampaignShape, write_campaigns
+from bench.child import BenchError, Child
+from bench.load import Generator
+from bench.machine import Cores
+from bench.tools import CACHE, Tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A running server: its addresses, and the processes whose time counts as its own."""
+
+    grpc: str = ""
+    http: str = ""
+    children: tuple[Child, ...] = field(default=())
+
+    def cpu_seconds(self) -> float:
+        """CPU time used so far."""
+        return sum(child.cpu_seconds() for child in self.children)
+
+    def resident_bytes(self) -> int:
+        """Memory held now."""
+        return sum(child.resident_bytes() for child in self.children)
+
+
+class Lab:
+    """Everything that runs for a group of measurements; leaving the block ends it."""
+
+    def __init__(self, cores: Cores, tools: Tools) -> None:
+        self.cores = cores
+        self.tools = tools
+        self.generator = Generator(ghz=tools.ghz, wrk=tools.wrk, cores=frozenset([cores.load]))
+        self._stack = ExitStack()
+        self._count = 0
+
+    def __enter__(self) -> "Lab":
+        # On the disk that the repository is on: /tmp may be memory, where a commit costs nothing.
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
+        self.folder.chmod(0o755)
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def buyers(self) -> Buyers:
+        """Start nginx."""
+        if self.tools.nginx is None:
+            raise BenchError("nginx is missing")
+        buyers = Buyers(self.tools.nginx, self.folder, self.cores.load)
+        self._stack.callback(buyers.child.stop)
+        buyers.wait_until_ready()
+        return buyers
+
+    def exchange(
+        self, shapes: Sequence[CampaignShape], *, workers: int = 1, limits: Mapping[str, int] | None = None
+    ) -> Served:
+        """Start ours, with a store of its own. `limits` by their names in lexchange.config."""
+        self._count += 1
+        name = f"exchange-{self._count}"
+        config = write_campaigns(self.folder / f"{name}-campaigns", shapes)
+        command = [sys.executable, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
+        command += ["--config", str(config), "--store", f"sqlite:///{self.folder / name}.db"]
+        command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        env = {f"LEXCHANGE_{key.upper()}": str(value) for key, value in (limits or {}).items()}
+        cores = self.cores.workers if workers > 1 else frozenset([self.cores.server])
+        return self._served(name, command, cores, env)
+
+    def gateway(self, exchange: Served) -> Served:
+        """Start a gateway of its own process before ours, on the same core; both count."""
+        command = [sys.executable, "-m", "gateway", "--upstream", exchange.grpc, "--http", "127.0.0.1:0"]
+        served = self._served("gateway", command, frozenset([self.cores.server]))
+        return Served(http=served.http, children=(*served.children, *exchange.children))
+
+    def echo(self, kind: str) -> Served:
+        """Start a bare server: kind is grpc or http."""
+        command = [sys.executable, "-m", f"bench.servers.{kind}_echo"]
+        return self._served(f"{kind}-echo", command, frozenset([self.cores.server]))
+
+    def slow_buyer_urls(self) -> tuple[str, ...]:
+        """Start buyers that hold every ping for seconds."""
+        command = [sys.executable, "-m", "bench.servers.slow_buyer"]
+        ready = self._start("slow-buyer", command, frozenset([self.cores.load]))[1]
+        return tuple(f"http://{address}" for address in ready.values())
+
+    def peer(self, urls: Sequence[str]) -> Served:
+        """Start the FastAPI peer."""
+        if self.tools.peer_python is None:
+            raise BenchError("the peer could not be installed")
+        command = [self.tools.peer_python, "bench/peers/fastapi_peer.py"]
+        command += ["--store", str(self.folder / "peer.db"), *urls]
+        return self._served("peer", command, frozenset([self.cores.server]))
+
+    def start(self, name: str, command: list[str]) -> Child:
+        """Start something on the core of the load."""
+        return self._child(name, command, frozenset([self.cores.load]), None)
+
+    def outbound(self, what: str, seconds: float, urls: Sequence[str]) -> dict[str, float]:
+        """Run `bench.outbound` on the server's core, for it is what is measured."""
+        command = [sys.executable, "-m", "bench.outbound", what, "--seconds", str(seconds), *urls]
+        child = self._child(f"outbound-{what}", command, frozenset([self.cores.server]), None)
+        child.check_success()
+        found: dict[str, float] = json.loads(child.output().splitlines()[-1])
+        return found
+
+    def _served(
+        self, name: str, command: list[str], cores: frozenset[int], env: Mapping[str, str] | None = None
+    ) -> Served:
+        child, ready = self._start(name, command, cores, env)
+        return Served(grpc=ready.get("grpc", ""), http=ready.get("http", ""), children=(child,))
+
+    def _start(
+        self, name: str, command: list[str], cores: frozenset[int], env: Mapping[str, str] | None = None
+    ) -> tuple[Child, dict[str, str]]:
+        child = self._child(name, command, cores, env)
+        return child, child.wait_until_ready()
+
+    def _child(self, name: str, command: list[str], cores: frozenset[int], env: Mapping[str, str] | None) -> Child:
+        child = Child(name, command, folder=self.folder, cores=cores, env={**os.environ, **(env or {})})
+        self._stack.callback(child.stop)
+        return child

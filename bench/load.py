@@ -1,0 +1,129 @@
+"""Load: a closed loop of 50 calls in flight for some seconds, by ghz (gRPC) or wrk (HTTP), and what it saw."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.child import ROOT, BenchError
+from bench.machine import pinned
+
+IN_FLIGHT = 50
+SPARE_S = 60
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a load generator saw. `client_cpu_s` is its own CPU time."""
+
+    calls: int
+    elapsed_s: float
+    p50_ms: float
+    p99_ms: float
+    failures: int
+    client_cpu_s: float = 0.0
+
+
+# Loads for so many seconds.
+LoadFor = Callable[[float], Load]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generator:
+    """The generators and where they run. Without ghz, gRPC load comes from `bench.grpc_calls`."""
+
+    ghz: str | None
+    wrk: str | None
+    cores: frozenset[int]
+
+    def grpc(
+        self,
+        address: str,
+        config: str,
+        *,
+        body: Path | None = None,
+        calls: int | None = None,
+        connections: int | None = None,
+        cores: frozenset[int] = frozenset(),
+    ) -> LoadFor:
+        """Call as `bench/ghz/<config>.json` says; with `calls`, exactly so many."""
+        options = ["--config", str(ROOT / "bench" / "ghz" / f"{config}.json")]
+        options += ["--data-file", str(body)] if body else []
+        options += ["--connections", str(connections)] if connections else []
+
+        def run(seconds: float) -> Load:
+            until = ["--total", str(calls)] if calls else ["--duration", f"{seconds}s"]
+            if self.ghz is None:
+                command = [sys.executable, "-m", "bench.grpc_calls", "load", *options, *until, address]
+                return _read_line(*self._run(command, seconds, cores))
+            command = [self.ghz, *options, *until, "--format", "json", address]
+            return _read_ghz(*self._run(command, seconds, cores))
+
+        return run
+
+    def write_posts(self, address: str, seconds: float, out: Path) -> None:
+        """Ping for so long, and write a post for every accepted ping into `out`."""
+        command = [sys.executable, "-m", "bench.grpc_calls", "pings", "--duration", f"{seconds}s", "--out", str(out)]
+        self._run([*command, address], seconds)
+
+    def http(self, address: str, path: str, body: str, *, in_flight: int = IN_FLIGHT) -> LoadFor:
+        """Post `bench/calls/<body>.json`."""
+        if self.wrk is None:
+            raise BenchError("wrk is missing")
+        wrk = [self.wrk, "-t1", f"-c{in_flight}", "--timeout", "10s", "-s", "bench/wrk/post.lua"]
+        env = os.environ | {"BENCH_BODY": f"bench/calls/{body}.json"}
+
+        def run(seconds: float) -> Load:
+            command = [*wrk, f"-d{max(1, round(seconds))}s", f"http://{address}{path}"]
+            return _read_line(*self._run(command, seconds, env=env))
+
+        return run
+
+    def _run(
+        self,
+        command: list[str],
+        seconds: float,
+        cores: frozenset[int] = frozenset(),
+        env: dict[str, str] | None = None,
+    ) -> tuple[str, float]:
+        """What the generator prints, and its CPU time."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with pinned(cores or self.cores):
+            done = subprocess.run(
+                command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds + SPARE_S, check=False
+            )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode:
+            raise BenchError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-400:]}")
+        return done.stdout, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def _read_ghz(text: str, cpu_s: float) -> Load:
+    found = json.loads(text)
+    answered_ok = found.get("statusCodeDistribution", {}).get("OK", 0)
+    latencies_ns = {each["percentage"]: each["latency"] for each in found.get("latencyDistribution") or []}
+    return Load(
+        calls=found["count"],
+        elapsed_s=found["total"] / 1e9,
+        p50_ms=latencies_ns.get(50, 0) / NS_PER_MS,
+        p99_ms=latencies_ns.get(99, 0) / NS_PER_MS,
+        failures=found["count"] - answered_ok,
+        client_cpu_s=cpu_s,
+    )
+
+
+def _read_line(text: str, cpu_s: float) -> Load:
+    found = json.loads(text.strip().splitlines()[-1])
+    return Load(
+        calls=found["calls"],
+        elapsed_s=found["elapsed_us"] / 1e6,
+        p50_ms=found["p50_us"] / 1e3,
+        p99_ms=found["p99_us"] / 1e3,
+        failures=found["failures"],
+        client_cpu_s=cpu_s,
+    )

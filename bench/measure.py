@@ -1,0 +1,145 @@
+"""Measuring: subjects take turns (A B A B), and what each round said is kept, so that ratios compare neighbours."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from bench.buyers import Buyers
+from bench.child import BenchError
+from bench.lab import Served
+from bench.load import IN_FLIGHT, Load, LoadFor
+
+WARM_UP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One round of one subject. `scaled_per_s` is calls/s as if the load had a core of its own."""
+
+    calls_per_s: float
+    cpu_us: float
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    resident_mib: float = 0.0
+    busy: float = 0.0  # cores that the server used
+    outbound_per_s: float = 0.0
+    scaled_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One thing to measure. `prepare` runs before a round and is not measured."""
+
+    name: str
+    label: str
+    measure: Callable[[float], Sample]
+    prepare: Callable[[float], None] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """How long and how often; `until` is when to stop starting rounds, on the monotonic clock."""
+
+    rounds: int
+    seconds: float
+    started: float
+    until: float
+
+    def is_over(self) -> bool:
+        """Whether the time is used up."""
+        return time.monotonic() >= self.until
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        print(f"[{time.monotonic() - self.started:4.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(slots=True, kw_only=True)
+class Results:
+    """Everything measured: samples by subject, single readings by name, and what went wrong."""
+
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    readings: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def median(self, name: str, attribute: str) -> float:
+        """The median over the rounds."""
+        return statistics.median(float(getattr(sample, attribute)) for sample in self.samples[name])
+
+    def as_json(self) -> dict[str, object]:
+        """For the results file."""
+        return {
+            "samples": {name: [asdict(sample) for sample in samples] for name, samples in self.samples.items()},
+            "labels": self.labels,
+            "readings": self.readings,
+            "notes": self.notes,
+        }
+
+
+def interleave(subjects: Sequence[Subject], plan: Plan, results: Results) -> None:
+    """Warm all subjects up, then measure them in turn, round by round, while there is time."""
+    for subject in subjects:
+        if subject.prepare:
+            subject.prepare(WARM_UP_S)
+        subject.measure(WARM_UP_S)
+        results.labels[subject.name] = subject.label
+        results.samples[subject.name] = []
+    for number in range(1, plan.rounds + 1):
+        if number > 1 and plan.is_over():
+            results.notes.append(f"out of time after {number - 1} of {plan.rounds} rounds: {subjects[0].name} …")
+            return
+        for subject in subjects:
+            if subject.prepare:
+                subject.prepare(plan.seconds)
+            sample = subject.measure(plan.seconds)
+            results.samples[subject.name].append(sample)
+            speed = f"{sample.calls_per_s:9,.0f} calls/s {sample.cpu_us:7,.0f} µs"
+            plan.say(f"{number}/{plan.rounds} {subject.name:22} {speed}")
+
+
+def served(
+    server: Served,
+    load: LoadFor,
+    *,
+    buyers: Buyers | None = None,
+    buyer_calls: int = 0,
+    core_count: int | None = None,
+) -> Callable[[float], Sample]:
+    """A measurement of a server under load. Every call must succeed and reach as many buyers as it should.
+
+    `core_count`: the server has so many cores, of which the load uses a part; the sample is scaled to all of them.
+    """
+
+    def measure(seconds: float) -> Sample:
+        asked_before = buyers.answer_count() if buyers else 0
+        cpu_before_s = server.cpu_seconds()
+        seen = load(seconds)
+        cpu_s = server.cpu_seconds() - cpu_before_s
+        asked = buyers.answer_count() - asked_before if buyers else 0
+        _check(seen, asked if buyers else None, buyer_calls)
+        calls_per_s = seen.calls / seen.elapsed_s
+        left = core_count - seen.client_cpu_s / seen.elapsed_s if core_count else 1.0
+        return Sample(
+            calls_per_s=calls_per_s,
+            cpu_us=cpu_s / seen.calls * 1e6,
+            p50_ms=seen.p50_ms,
+            p99_ms=seen.p99_ms,
+            resident_mib=server.resident_bytes() / 2**20,
+            busy=cpu_s / seen.elapsed_s,
+            outbound_per_s=asked / seen.elapsed_s,
+            scaled_per_s=calls_per_s * (core_count or 1) / left,
+        )
+
+    return measure
+
+
+def _check(seen: Load, asked: int | None, buyer_calls: int) -> None:
+    if not seen.calls:
+        raise BenchError("no call was answered")
+    if seen.failures > seen.calls / 1000:
+        raise BenchError(f"{seen.failures} of {seen.calls} calls failed")
+    if asked is not None and not 0 <= asked - seen.calls * buyer_calls <= IN_FLIGHT * buyer_calls:
+        raise BenchError(f"{seen.calls} calls made {asked} calls to buyers instead of {buyer_calls} each")

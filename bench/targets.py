@@ -1,0 +1,122 @@
+"""Targets: which figure is compared with which, and what has to come out. The table of docs/performance.md."""
+
+import statistics
+from dataclasses import dataclass
+
+from bench.measure import Results, Sample
+
+KIB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A row of the table of targets."""
+
+    label: str
+    target: str
+    found: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """Rounds of `over` divided by the same rounds of `under`; their median has to be at least `at_least`."""
+
+    label: str
+    over: str
+    under: str
+    at_least: float
+    over_speed: str = "calls_per_s"
+    under_speed: str = "calls_per_s"
+
+    def judge(self, results: Results) -> Verdict:
+        """What came out."""
+        target = f"≥ {self.at_least:g}"
+        pairs = list(zip(results.samples.get(self.over, []), results.samples.get(self.under, []), strict=False))
+        if not pairs:
+            return Verdict(label=self.label, target=target, found="-", verdict="not measured")
+        found = sorted(_speed(over, self.over_speed) / _speed(under, self.under_speed) for over, under in pairs)
+        median = statistics.median(found)
+        text = f"{_short(median)} ({_short(found[0])}–{_short(found[-1])})"
+        return Verdict(label=self.label, target=target, found=text, verdict=_met(median >= self.at_least))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A single figure in bytes that has to be at most `at_most_bytes`."""
+
+    label: str
+    name: str
+    target: str
+    at_most_bytes: float
+
+    def judge(self, results: Results) -> Verdict:
+        """What came out."""
+        found = results.readings.get(self.name)
+        if found is None:
+            return Verdict(label=self.label, target=self.target, found="-", verdict="not measured")
+        text = f"{found / KIB:.1f} KiB"
+        return Verdict(label=self.label, target=self.target, found=text, verdict=_met(found <= self.at_most_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """A target of work that has not begun."""
+
+    label: str
+    target: str
+
+    def judge(self, results: Results) -> Verdict:
+        """Nothing yet."""
+        return Verdict(label=self.label, target=self.target, found="-", verdict="later")
+
+
+TARGETS = (
+    Ratio(label="gRPC test-mode ping ÷ bare grpc.aio echo", over="grpc_test", under="grpc_echo", at_least=0.85),
+    Later(label="gRPC test-mode ping, turbo ÷ bare grpc.aio echo", target="≥ 3.5"),
+    Ratio(label="REST test-mode /ping, in process ÷ Starlette echo", over="rest_test", under="http_echo", at_least=0.6),
+    Ratio(label="5-buyer gRPC ping ÷ FastAPI peer", over="grpc_5", under="peer_5", at_least=14),
+    Later(label="5-buyer gRPC ping, turbo ÷ FastAPI peer", target="≥ 35"),
+    Ratio(label="5-buyer REST /ping ÷ FastAPI peer", over="rest_5", under="peer_5", at_least=25),
+    Ratio(label="post to the winner ÷ 1-buyer ping", over="grpc_post", under="grpc_1", at_least=0.8),
+    Ratio(label="buyer client alone ÷ raw ceiling", over="client", under="raw", at_least=0.7),
+    Ratio(
+        label="outbound calls/s in a 20-buyer ping ÷ raw ceiling",
+        over="grpc_20",
+        under="raw",
+        at_least=0.4,
+        over_speed="outbound_per_s",
+    ),
+    Later(label="p99 added over a 50 ms buyer at 10 % / 50 % of peak, open loop", target="≤ 5 / ≤ 15 ms"),
+    Later(label="10⁷ rows stored ÷ empty store", target="≥ 0.9"),
+    Ratio(label="1,000 campaigns ÷ 1 campaign", over="campaigns_1000", under="campaigns_1", at_least=0.95),
+    Ratio(label="40,000-ZIP filters ÷ none", over="zips_40000", under="zips_none", at_least=0.95),
+    Ratio(
+        label="2 workers ÷ 1 worker, client subtracted",
+        over="workers_2",
+        under="workers_1",
+        at_least=1.7,
+        over_speed="scaled_per_s",
+    ),
+    Reading(
+        label="memory of an in-flight 5-buyer ping", name="in_flight_bytes", target="≤ 40 KiB", at_most_bytes=40 * KIB
+    ),
+    Reading(label="memory of an open ping", name="open_ping_bytes", target="0 (≤ 0.1 KiB)", at_most_bytes=0.1 * KIB),
+)
+
+
+def judge(results: Results) -> list[Verdict]:
+    """The whole table."""
+    return [target.judge(results) for target in TARGETS]
+
+
+def _speed(sample: Sample, attribute: str) -> float:
+    return float(getattr(sample, attribute))
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "NOT MET"
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio >= 10 else f"{ratio:.2f}"
