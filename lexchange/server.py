@@ -4,6 +4,7 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -60,6 +61,7 @@ class Server:
             return False
         await remember_version(self._store, catalog, self._clock)
         self._exchange.catalog = catalog
+        _set_apart()
         log_event("reloaded", config_version=catalog.version, campaigns=len(catalog.campaigns))
         return True
 
@@ -68,6 +70,16 @@ def load_catalog(settings: Settings, limits: Limits) -> Catalog:
     """Read and compile the campaign files; raises ConfigError with every problem."""
     loaded = load_campaigns(settings.config, is_dev=settings.is_dev, pepper=settings.pepper, environment=os.environ)
     return Catalog(loaded.campaigns, version=loaded.version, limits=limits)
+
+
+def _set_apart() -> None:
+    """Keep what is there for good, the catalog above all, out of later garbage collections.
+
+    Each would walk through it: with 1,000 campaigns that took a sixth of the pings a second.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 async def remember_version(store: Store, catalog: Catalog, clock: SystemClock) -> None:
@@ -128,6 +140,7 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
         await listeners.start()
+        _set_apart()
         yield Server(settings, exchange, store, limits, listeners)
 
 
