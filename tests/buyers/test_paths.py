@@ -1,9 +1,8 @@
-import time
-
 import pytest
 
 from lexchange.buyers.documents import Value, answer_text, compile_walk, parse_answer, reparse
 from lexchange.buyers.paths import MAX_STEPS, parse_path
+from tests.cost import CHEAP_S, cpu_s
 
 
 def walk(body: bytes, path: str, content_type: str = "") -> Value | None:
@@ -238,8 +237,6 @@ def test_reparse_takes_text_as_decoded_when_the_declaration_says_otherwise():
     ids=lambda body: body[:12].decode(),
 )
 def test_hostile_answer_costs_little(body):
-    """No answer within the size limit takes longer than 50 ms."""
+    """No answer within the size limit keeps the loop busy."""
     found = compile_walk(parse_path("n"))
-    started = time.process_time()
-    found(parse_answer(body, ""))
-    assert time.process_time() - started < 0.05
+    assert cpu_s(lambda: found(parse_answer(body, ""))) < CHEAP_S

@@ -1,0 +1,78 @@
+"""A buyer took the lead and then the store, or our own code, failed: told honestly, and never sold again."""
+
+from pathlib import Path
+
+import pytest
+
+from lexchange.clock import SystemClock
+from lexchange.errors import StorageError
+from lexchange.lead import Lead, LeadState
+from lexchange.storage import Store
+from tests.exchange.cases import BASE, IDS
+from tests.exchange.running import exchange_for
+from tests.exchange.transports import TRANSPORTS, Call, transport
+
+CASE = {"change": {"traffic_type": "direct_post"}}
+KEYED = Call(name="direct_post", body=BASE["calls"]["direct_post"], headers={"Idempotency-Key": "order-17"})
+MINUTE_MS = 60_000
+
+
+@pytest.mark.parametrize("road", TRANSPORTS)
+@pytest.mark.parametrize("error", [StorageError("disk full"), ValueError("sam.carter@example.com")])
+async def test_lead_whose_outcome_is_not_recorded(
+    error: Exception, road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source hears of an unknown outcome, with the ids; no repeat of the call sells the lead again."""
+
+    async def broken(self: Store, lead: Lead, **rest: object) -> bool:
+        raise error
+
+    async with exchange_for(CASE, tmp_path) as (server, buyers), transport(road, server) as source:
+        monkeypatch.setattr(Store, "finish_lead", broken)
+        status, answer = await source.send(KEYED)
+        assert (status, answer["status"], answer["reason"]) == (200, "failed", "downstream_timeout")
+        assert all(IDS[name].fullmatch(answer[name]) for name in ("lead_id", "delivery_id"))
+        assert "sam" not in str(answer)
+        assert await source.send(KEYED) == (status, answer)
+        assert sum(count for endpoint, count in buyers.calls.items() if endpoint.endswith(".post")) == 1
+    async with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        assert [lead.state for lead in await store.audit.unresolved_leads()] == [LeadState.SENDING]
+
+
+@pytest.mark.parametrize("road", TRANSPORTS)
+async def test_delivered_lead_whose_answer_is_not_remembered(
+    road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is durable is told; a repeat is answered from the lead, however much later it comes."""
+
+    async def broken(self: Store, *rest: object) -> None:
+        raise StorageError("disk full")
+
+    async with exchange_for(CASE, tmp_path) as (server, buyers), transport(road, server) as source:
+        monkeypatch.setattr(Store, "finish_call", broken)
+        first = await source.send(KEYED)
+        assert first[1]["status"] == "delivered"
+        now_ms = SystemClock().now_ms()
+        monkeypatch.setattr(SystemClock, "now_ms", lambda _: now_ms + MINUTE_MS)
+        assert await source.send(KEYED) == first
+        assert sum(count for endpoint, count in buyers.calls.items() if endpoint.endswith(".post")) == 1
+
+
+@pytest.mark.parametrize("road", TRANSPORTS)
+async def test_repeat_after_a_crash_within_the_delivery(
+    road: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that claimed its lead and never came back is still in flight a minute later: nobody sells it again."""
+
+    async def broken(self: Store, *rest: object, **more: object) -> None:
+        raise StorageError("disk full")
+
+    async with exchange_for(CASE, tmp_path) as (server, buyers), transport(road, server) as source:
+        monkeypatch.setattr(Store, "finish_lead", broken)
+        monkeypatch.setattr(Store, "finish_call", broken)
+        assert (await source.send(KEYED))[1]["status"] == "failed"
+        now_ms = SystemClock().now_ms()
+        monkeypatch.setattr(SystemClock, "now_ms", lambda _: now_ms + MINUTE_MS)
+        status, answer = await source.send(KEYED)
+        assert (status, answer["reason"]) == (409, "request_in_flight")
+        assert sum(count for endpoint, count in buyers.calls.items() if endpoint.endswith(".post")) == 1

@@ -1,0 +1,70 @@
+import asyncio
+
+import pytest
+
+from lexchange import background as module
+from lexchange.background import Background
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    monkeypatch.setattr(module, "log_event", lambda event, **facts: found.append((event, facts["error"])))
+    return found
+
+
+async def fail() -> None:
+    raise ValueError("sam.carter@example.com")
+
+
+async def test_who_awaits_a_task_gets_its_result_and_its_error(events) -> None:
+    """A task is a task: shielding it loses neither."""
+
+    async def answer() -> int:
+        return 7
+
+    background = Background()
+    assert await background.spawn(answer()) == 7
+    with pytest.raises(ValueError, match="sam"):
+        await background.spawn(fail())
+
+
+async def test_error_that_nobody_awaits_is_logged_by_its_type(events) -> None:
+    """An error's text may hold a lead; its type does not."""
+    background = Background()
+    background.spawn(fail())
+    assert await background.drain(1) == 0
+    assert events == [("background_error", "ValueError")]
+
+
+async def test_drain_waits_for_what_runs_and_for_what_that_begins(events) -> None:
+    """A task that starts another one while draining is waited for as well."""
+    done: list[str] = []
+    background = Background()
+
+    async def second() -> None:
+        await asyncio.sleep(0.01)
+        done.append("second")
+
+    async def first() -> None:
+        await asyncio.sleep(0.01)
+        background.spawn(second())
+        done.append("first")
+
+    background.spawn(first())
+    assert await background.drain(1) == 0
+    assert done == ["first", "second"]
+
+
+async def test_drain_cuts_off_what_outlasts_the_grace(events) -> None:
+    """After the grace the rest is cancelled and counted; being cut off is no error."""
+    background = Background()
+    tasks = [background.spawn(asyncio.sleep(60)) for _ in range(2)]
+    assert await background.drain(0.01) == 2
+    assert all(task.cancelled() for task in tasks)
+    assert events == []
+
+
+async def test_drain_of_nothing_is_over_at_once(events) -> None:
+    """An idle process stops at once."""
+    assert await Background().drain(60) == 0
