@@ -36,6 +36,7 @@ class Terms:
     """What all buyers of one auction are asked under. `deadline` is the caller's, on the loop's clock."""
 
     routing: Routing
+    min_bid_micros: int
     payout: PayoutRule
     values: MappingValues
     seed: int
@@ -279,7 +280,7 @@ class Auction:
 
     def _price(self, bid_micros: int, detail: str) -> Judgement:
         """A bid counts when it reaches the floor and covers the source's payout."""
-        floor = self._terms.routing.min_bid_micros
+        floor = self._terms.min_bid_micros
         outcome = PingOutcome.BID
         if bid_micros < floor:
             outcome, detail = PingOutcome.BELOW_FLOOR, f"under min_bid {format_micros(floor)}"

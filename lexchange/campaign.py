@@ -174,11 +174,18 @@ SYSTEM_FIELDS = ENVELOPE_FIELDS + DATA_FIELDS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutRule:
-    """How a buyer's bid becomes the source's payout. `share` for revenue_share, `amount_micros` for the others."""
+    """How a buyer's bid becomes the source's payout. `share` for revenue_share, `amount_micros` for the others.
+
+    The payout is never under `min_micros` nor over `max_micros`; a bid that leaves less than `min_margin_micros` to
+    the exchange is not taken.
+    """
 
     mode: PayoutMode
     share: Fraction = Fraction(0)
     amount_micros: int = 0
+    min_micros: int = 0
+    max_micros: int | None = None
+    min_margin_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +215,7 @@ class Source:
     keys: tuple[SourceKey, ...]
     is_enabled: bool = True
     payout: PayoutRule | None = None  # None: the campaign's
+    min_bid_micros: int = 0  # besides the campaign's
     caps: tuple[Cap, ...] = ()
 
 

@@ -153,6 +153,7 @@ class Exchange:
         turnout = await self._market.turnout(route, values.lead, values.now_ms)
         terms = Terms(
             routing=routing,
+            min_bid_micros=max(routing.min_bid_micros, route.source.min_bid_micros),
             payout=route.payout,
             values=values,
             seed=secrets.randbits(63) if routing.mode is RoutingMode.WEIGHTED else 0,

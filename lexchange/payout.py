@@ -19,10 +19,15 @@ class Split:
 
 
 def source_payout(rule: PayoutRule, bid_micros: int) -> Split | None:
-    """Split a bid by the rule, a share rounded down; None when it does not cover the rule's amount."""
+    """Split a bid by the rule, a share rounded down; None when it does not cover the payout and the least margin."""
     assert bid_micros >= 0
     payout_micros = _payout(rule, bid_micros)
     if payout_micros is None:
+        return None
+    payout_micros = max(payout_micros, rule.min_micros)
+    if rule.max_micros is not None:
+        payout_micros = min(payout_micros, rule.max_micros)
+    if payout_micros > bid_micros - rule.min_margin_micros:
         return None
     split = Split(payout_micros=payout_micros, margin_micros=bid_micros - payout_micros)
     assert split.payout_micros >= 0
@@ -39,26 +44,17 @@ def _payout(rule: PayoutRule, bid_micros: int) -> int | None:
     return rule.amount_micros if rule.mode is PayoutMode.FIXED else bid_micros - rule.amount_micros
 
 
-def explain(rule: PayoutRule, bid_micros: int) -> str:
-    """The arithmetic for people: `7.00 x 0.85 = 5.95, margin 1.05`."""
-    bid, amount = format_micros(bid_micros, 2), format_micros(rule.amount_micros, 2)
-    split = source_payout(rule, bid_micros)
-    if split is None:
-        return f"{bid} does not cover the {rule.mode} of {amount}"
-    payout, margin = format_micros(split.payout_micros, 2), format_micros(split.margin_micros, 2)
-    if rule.mode is PayoutMode.FIXED:
-        return f"{bid} pays a fixed {payout}, margin {margin}"
-    if rule.mode is PayoutMode.MARGIN:
-        return f"{bid} - {amount} = {payout}, margin {margin}"
-    rounded = "" if split.payout_micros == bid_micros * rule.share else " rounded down"
-    return f"{bid} x {_share(rule.share)} = {payout}{rounded}, margin {margin}"
-
-
 def describe_rule(rule: PayoutRule) -> str:
-    """The rule for people: `revenue_share 0.85`, `fixed 4.00`, `margin 1.00`."""
-    if rule.mode is PayoutMode.REVENUE_SHARE:
-        return f"{rule.mode} {_share(rule.share)}"
-    return f"{rule.mode} {format_micros(rule.amount_micros, 2)}"
+    """The rule for people: `revenue_share 0.85, at least 2.00`, `fixed 4.00`, `margin 1.00`."""
+    is_share = rule.mode is PayoutMode.REVENUE_SHARE
+    parts = [f"{rule.mode} {_share(rule.share) if is_share else format_micros(rule.amount_micros, 2)}"]
+    if rule.min_micros:
+        parts.append(f"at least {format_micros(rule.min_micros, 2)}")
+    if rule.max_micros is not None:
+        parts.append(f"at most {format_micros(rule.max_micros, 2)}")
+    if rule.min_margin_micros:
+        parts.append(f"margin at least {format_micros(rule.min_margin_micros, 2)}")
+    return ", ".join(parts)
 
 
 def _share(share: Fraction) -> str:

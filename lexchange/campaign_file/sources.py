@@ -34,6 +34,7 @@ def read_source(value: Value, setting: Setting, names: Claims) -> Source:
             keys=section.need("keys", partial(_read_keys, setting=setting), ()),
             is_enabled=section.take("status", choice({"enabled": True, "disabled": False}), True),
             payout=section.take("payout", read_payout, None),
+            min_bid_micros=section.take("min_bid", money, 0),
             caps=section.take("caps", _read_source_caps, ()),
         )
 
@@ -68,21 +69,36 @@ def _hash_plain(value: Value, setting: Setting) -> str:
     return hash_key(text(value), setting.pepper)
 
 
+UNUSED_BY_MODE = {
+    PayoutMode.REVENUE_SHARE: ("amount",),
+    PayoutMode.FIXED: ("share", "min", "max"),
+    PayoutMode.MARGIN: ("share", "min_margin"),
+}
+
+
 def read_payout(value: Value) -> PayoutRule:
-    """How a bid becomes a payout: revenue_share with `share`, fixed and margin with `amount`."""
+    """How a bid becomes a payout: revenue_share with `share`, fixed and margin with `amount`; and its bounds."""
     with Section(value) as section:
         mode = section.need("mode", one_of(PayoutMode), None)
+        for key in UNUSED_BY_MODE.get(mode, ()) if mode else ():
+            section.refuse(key, f"not used with mode {mode}")
         part, amount_micros = Fraction(0), 0
         if mode is PayoutMode.REVENUE_SHARE:
             part = section.need("share", share, part)
         elif mode is not None:
             amount_micros = section.need("amount", money, amount_micros)
-        if mode is not None:
-            unused = "amount" if mode is PayoutMode.REVENUE_SHARE else "share"
-            if found := section.find(unused):
-                found.report(f"not used with mode {mode}")
         section.given("share", "amount")
-        return PayoutRule(mode=mode or NO_PAYOUT.mode, share=part, amount_micros=amount_micros)
+        rule = PayoutRule(
+            mode=mode or NO_PAYOUT.mode,
+            share=part,
+            amount_micros=amount_micros,
+            min_micros=section.take("min", money, 0),
+            max_micros=section.take("max", money, None),
+            min_margin_micros=section.take("min_margin", money, 0),
+        )
+    if rule.max_micros is not None and rule.max_micros < rule.min_micros:
+        raise Unreadable(value, "expected max to be at least min")
+    return rule
 
 
 def _read_source_caps(value: Value) -> tuple[Cap, ...]:

@@ -83,6 +83,7 @@ class Held:
         auction = Auction(
             Terms(
                 routing=terms.get("routing", Routing()),
+                min_bid_micros=terms.get("min_bid_micros", terms.get("routing", Routing()).min_bid_micros),
                 payout=terms.get("payout", route.payout),
                 values=MappingValues(
                     lead=DATA, ping_id="PING-1", campaign_id="home", campaign_name="Home", src="S", now_ms=NOW_MS

@@ -124,7 +124,13 @@ def test_every_key_reaches_its_value() -> None:
         on_post_reject=domain.OnPostReject.NEXT_BIDDER,
         max_attempts=3,
     )
-    assert campaign.payout == PayoutRule(mode=PayoutMode.REVENUE_SHARE, share=Fraction(4, 5))
+    assert campaign.payout == PayoutRule(
+        mode=PayoutMode.REVENUE_SHARE,
+        share=Fraction(4, 5),
+        min_micros=1_000_000,
+        max_micros=50_000_000,
+        min_margin_micros=250_000,
+    )
     assert campaign.duplicates == domain.Duplicates(
         fields=("email", "phone"), window_h=48, scope=domain.DuplicateScope.SOURCE
     )
@@ -146,6 +152,7 @@ def test_every_key_of_a_source_reaches_its_value() -> None:
         ),
         is_enabled=False,
         payout=PayoutRule(mode=PayoutMode.MARGIN, amount_micros=1_500_000),
+        min_bid_micros=2_000_000,
         caps=(
             domain.Cap(window=domain.CapWindow.DAY, limit=1000),
             domain.Cap(window=domain.CapWindow.HOUR, limit=5000, counts=domain.CapCounts.PINGS),
