@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from fractions import Fraction
 
@@ -190,13 +191,20 @@ class PayoutRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
-    """At most `limit` leads (or pings), or `budget_micros` of money, per window. Exactly one of the two is set."""
+    """At most `limit` leads (or pings), or `budget_micros` of money, per window. Exactly one of the two is set.
+
+    `from_day` and `until_day` are the first and the last day it holds, in its time zone.
+    """
 
     window: CapWindow
     limit: int | None = None
     budget_micros: int | None = None
     counts: CapCounts = CapCounts.LEADS
     reserve: CapReserve = CapReserve.POST
+    src: str | None = None  # a buyer's cap on the leads of this source alone
+    from_day: date | None = None
+    until_day: date | None = None
+    time_zone: str | None = None  # None: its owner's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 A counter is `campaign:source:SRC:unit:window:label` or `campaign:buyer:…`, for example
 `home:source:SRC_MAIN:pings:day:2026-11-24`. Only SRC or the buyer's id may hold a colon, so that no two
 counters share a name. Caps on the same unit and window share a counter, whatever their limits, and take from it
-once.
+once; a cap with a source, days or a time zone of its own has a counter of its own, which says so.
 """
 
 import functools
@@ -35,14 +35,15 @@ def lead_takes(
     zone: ZoneInfo,
     amount_micros: int,
     *,
+    src: str,
     reserve: CapReserve | None = None,
 ) -> tuple[CapTake, ...]:
-    """What one lead of `amount_micros` takes: 1 of each limit, the amount of each budget.
+    """What one lead of `amount_micros` from the source takes: 1 of each limit, the amount of each budget.
 
     With `reserve` only what is taken at that moment; every cap is taken at exactly one of the two. A counter that
     one cap wants early is taken early for all caps on it.
     """
-    return _lead_takes(caps, owner, now_ms // MINUTE_MS, zone, amount_micros, reserve=reserve)
+    return _lead_takes(caps, owner, now_ms // MINUTE_MS, zone, amount_micros, src=src, reserve=reserve)
 
 
 def ping_takes(caps: tuple[Cap, ...], owner: str, now_ms: int, zone: ZoneInfo) -> tuple[CapTake, ...]:
@@ -114,13 +115,14 @@ def _lead_takes(
     zone: ZoneInfo,
     amount_micros: int,
     *,
+    src: str,
     reserve: CapReserve | None,
 ) -> tuple[CapTake, ...]:
-    counted = [cap for cap in caps if cap.counts is CapCounts.LEADS]
+    counted = [cap for cap in caps if cap.counts is CapCounts.LEADS and cap.src in (None, src)]
     if reserve is not None:
-        early = {_unit_window(cap) for cap in counted if cap.reserve is CapReserve.PING}
+        early = {_counted_as(cap) for cap in counted if cap.reserve is CapReserve.PING}
         wants_early = reserve is CapReserve.PING
-        counted = [cap for cap in counted if (_unit_window(cap) in early) is wants_early]
+        counted = [cap for cap in counted if (_counted_as(cap) in early) is wants_early]
     return _takes(counted, owner, minute, zone, amount_micros)
 
 
@@ -133,8 +135,10 @@ def _takes(caps: Iterable[Cap], owner: str, minute: int, zone: ZoneInfo, amount_
     """One take for each counter, at the lowest of its limits."""
     takes: dict[str, CapTake] = {}
     for cap in caps:
-        unit, window = _unit_window(cap)
-        counter = ":".join((owner, unit, _window_name(window, minute, zone)))
+        place = ZoneInfo(cap.time_zone) if cap.time_zone else zone
+        if not _holds(cap, minute, place):
+            continue
+        counter = _counter(cap, owner, minute, place)
         if cap.budget_micros is not None:
             take = CapTake(counter=counter, amount=amount_micros, limit=cap.budget_micros)
         else:
@@ -146,5 +150,28 @@ def _takes(caps: Iterable[Cap], owner: str, minute: int, zone: ZoneInfo, amount_
     return tuple(takes.values())
 
 
-def _unit_window(cap: Cap) -> tuple[str, CapWindow]:
-    return "money" if cap.budget_micros is not None else cap.counts, cap.window
+def _holds(cap: Cap, minute: int, zone: ZoneInfo) -> bool:
+    """Whether the cap holds on this day."""
+    if cap.from_day is None and cap.until_day is None:
+        return True
+    today = local_minute(minute, zone).date()
+    return (cap.from_day or today) <= today <= (cap.until_day or today)
+
+
+def _counter(cap: Cap, owner: str, minute: int, zone: ZoneInfo) -> str:
+    name = ":".join((owner, cap.src) if cap.src else (owner,))
+    label = _window_name(cap.window, minute, zone)
+    if cap.from_day or cap.until_day:
+        label += f" within {cap.from_day or ''}..{cap.until_day or ''}"
+    if cap.time_zone:
+        label += f" in {cap.time_zone}"
+    return f"{name}:{_unit(cap)}:{label}"
+
+
+def _counted_as(cap: Cap) -> tuple[object, ...]:
+    """What caps on one counter have in common."""
+    return _unit(cap), cap.window, cap.src, cap.from_day, cap.until_day, cap.time_zone
+
+
+def _unit(cap: Cap) -> str:
+    return "money" if cap.budget_micros is not None else cap.counts

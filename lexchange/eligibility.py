@@ -56,7 +56,7 @@ def first_skip(
     if why := failed_rule(moment.data):
         return SkipReason.FILTERED, why
     if buyer.caps:
-        takes = lead_takes(buyer.caps, owner, moment.now_ms, zone, 0)
+        takes = lead_takes(buyer.caps, owner, moment.now_ms, zone, 0, src=moment.src)
         if full := full_cap(takes, moment.used):
             return SkipReason.CAP_REACHED, describe_full(full, moment.used)
     return None

@@ -39,7 +39,7 @@ class Market:
         if not _protects_buyers(route) and await self._sold_before(route, data, now_ms):
             return Reason.DUPLICATE_LEAD
         if route.has_lead_caps:
-            takes = lead_takes(route.source.caps, route.owner, now_ms, route.live.zone, 0)
+            takes = lead_takes(route.source.caps, route.owner, now_ms, route.live.zone, 0, src=route.source.src)
             if full_cap(takes, await self._store.read_counters([take.counter for take in takes])):
                 return Reason.SOURCE_CAP_REACHED
         return None
@@ -75,7 +75,15 @@ class Market:
     def holds(self, route: Route, winner: Bidder, now_ms: int) -> tuple[CapTake, ...]:
         """The cap slots a won ping holds until it is posted or expires (`reserve: ping`)."""
         live = route.live.buyers[winner.buyer]
-        return lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, winner.bid_micros, reserve=CapReserve.PING)
+        return lead_takes(
+            live.buyer.caps,
+            live.owner,
+            now_ms,
+            live.zone,
+            winner.bid_micros,
+            src=route.source.src,
+            reserve=CapReserve.PING,
+        )
 
     def _skip(self, live: LiveBuyer, moment: Moment, past: Mapping[str, str]) -> tuple[SkipReason, str] | None:
         skip = first_skip(live.buyer, moment, zone=live.zone, failed_rule=live.failed_rule, owner=live.owner)
@@ -96,7 +104,7 @@ class Market:
         counters = [
             take.counter
             for live in route.live.buyers.values()
-            for take in lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, 0)
+            for take in lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, 0, src=route.source.src)
         ]
         return await self._store.read_counters(counters)
 

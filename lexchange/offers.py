@@ -12,7 +12,7 @@ from lexchange.campaign import CapReserve
 from lexchange.caps import lead_takes
 from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint
-from lexchange.lead import BuyerPing, Lead, Ping, PingOutcome
+from lexchange.lead import BuyerPing, CapTake, Lead, Ping, PingOutcome
 from lexchange.payout import source_payout
 from lexchange.routing import Bidder, rank
 from lexchange.sale import Offer
@@ -74,7 +74,7 @@ def _offer(route: Route, live: LiveBuyer, part: BuyerPing, payout_micros: int, l
         live=live,
         bid_micros=part.bid_micros or 0,
         payout_micros=payout_micros,
-        takes=lead_takes(live.buyer.caps, live.owner, lead.created_ms, live.zone, part.bid_micros or 0),
+        takes=lead_takes(live.buyer.caps, live.owner, lead.created_ms, live.zone, part.bid_micros or 0, src=lead.src),
         ping_response=reparse(part.answer, part.content_type) if part.answer is not None else None,
         fingerprints=(mark,) if mark else (),
     )
@@ -82,7 +82,12 @@ def _offer(route: Route, live: LiveBuyer, part: BuyerPing, payout_micros: int, l
 
 def _with_held_slots(offer: Offer, ping: Ping, lead: Lead) -> Offer:
     """The winner's slots of `reserve: ping` are those of the ping's day, whatever day it is posted."""
-    live, bid_micros = offer.live, offer.bid_micros
-    held = lead_takes(live.buyer.caps, live.owner, ping.created_ms, live.zone, bid_micros, reserve=CapReserve.PING)
-    at_post = lead_takes(live.buyer.caps, live.owner, lead.created_ms, live.zone, bid_micros, reserve=CapReserve.POST)
-    return replace(offer, takes=(*held, *at_post))
+
+    def takes(at_ms: int, reserve: CapReserve) -> tuple[CapTake, ...]:
+        live = offer.live
+        return lead_takes(
+            live.buyer.caps, live.owner, at_ms, live.zone, offer.bid_micros, src=lead.src, reserve=reserve
+        )
+
+    held = takes(ping.created_ms, CapReserve.PING)
+    return replace(offer, takes=(*held, *takes(lead.created_ms, CapReserve.POST)))

@@ -191,7 +191,9 @@ class Sale:
 
     def _source_takes(self, lead: Lead, offer: Offer) -> tuple[CapTake, ...]:
         route = self._route
-        return lead_takes(route.source.caps, route.owner, lead.created_ms, route.live.zone, offer.payout_micros)
+        return lead_takes(
+            route.source.caps, route.owner, lead.created_ms, route.live.zone, offer.payout_micros, src=lead.src
+        )
 
     def _values(self, lead: Lead, offer: Offer) -> MappingValues:
         campaign = self._route.live.campaign

@@ -40,7 +40,7 @@ def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
             filters=section.take("filters", partial(read_filters, scope=scope), AllOf(rules=())),
             only_sources=only,
             except_sources=excepted,
-            caps=section.take("caps", read_buyer_caps, ()),
+            caps=section.take("caps", partial(read_buyer_caps, scope=scope), ()),
             ping_limit_per_second=section.take("ping_limit", _read_ping_limit, None),
             schedule=schedule.hours,
             time_zone=time_zone,

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -52,6 +53,18 @@ def compared_text(value: Value) -> str:
         expected = f'expected {written.lower()}, or "{written}" in quotes for the text'
         raise Unreadable(value, f"{expected}; {got(value)}")
     return written
+
+
+def day(value: Value) -> date:
+    """A day such as 2026-11-24."""
+    written = text(value)
+    try:
+        found = date.fromisoformat(written)
+    except ValueError as error:
+        raise Unreadable(value, f"expected a day such as 2026-11-24; {got(value)}") from error
+    if found.isoformat() != written:
+        raise Unreadable(value, f"expected a day such as 2026-11-24; {got(value)}")
+    return found
 
 
 def matching(pattern: str, expected: str) -> Reader[str]:

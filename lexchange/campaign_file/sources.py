@@ -1,6 +1,7 @@
 """Reads sources with their keys, and the payout rules and caps that campaigns and buyers have too."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
@@ -15,8 +16,9 @@ from lexchange.campaign import (
     SourceKey,
 )
 from lexchange.campaign_file.reading import Section, Unreadable, Value, list_of
-from lexchange.campaign_file.scalars import choice, label, matching, money, one_of, share, text, whole
-from lexchange.campaign_file.scope import Claims, Setting
+from lexchange.campaign_file.scalars import choice, day, known_name, label, matching, money, one_of, share, text, whole
+from lexchange.campaign_file.schedule import read_time_zone
+from lexchange.campaign_file.scope import Claims, Scope, Setting
 from lexchange.keys import hash_key
 
 SRC = matching("[!-~]{1,128}", "1 to 128 ASCII letters, digits or signs, no spaces")
@@ -105,25 +107,28 @@ def _read_source_caps(value: Value) -> tuple[Cap, ...]:
     return list_of(partial(_read_source_cap, taken=Claims()))(value)
 
 
-def read_buyer_caps(value: Value) -> tuple[Cap, ...]:
-    """A buyer's caps, which count leads or money and may be reserved when a ping is won."""
-    return list_of(partial(_read_buyer_cap, taken=Claims()))(value)
+def read_buyer_caps(value: Value, scope: Scope) -> tuple[Cap, ...]:
+    """A buyer's caps: on leads or money, on all sources or one, and maybe reserved when a ping is won."""
+    return list_of(partial(_read_buyer_cap, scope=scope, taken=Claims()))(value)
 
 
 def _read_source_cap(value: Value, taken: Claims) -> Cap:
     with Section(value) as section:
         counts = section.take("counts", one_of(CapCounts), CapCounts.LEADS)
         section.refuse("reserve", "only for caps of a buyer")
+        section.refuse("source", "only for caps of a buyer: this one is its source's already")
         cap = _read_cap(section, counts, CapReserve.POST)
     _claim_cap(value, cap, taken)
     return cap
 
 
-def _read_buyer_cap(value: Value, taken: Claims) -> Cap:
+def _read_buyer_cap(value: Value, scope: Scope, taken: Claims) -> Cap:
+    read_src = known_name(scope.sources, "a source of the campaign")
     with Section(value) as section:
+        src = section.take("source", read_src, None)
         reserve = section.take("reserve", one_of(CapReserve), CapReserve.POST)
         section.refuse("counts", "only for caps of a source; how often a buyer is asked is his ping_limit")
-        cap = _read_cap(section, CapCounts.LEADS, reserve)
+        cap = replace(_read_cap(section, CapCounts.LEADS, reserve), src=src)
     _claim_cap(value, cap, taken)
     return cap
 
@@ -137,7 +142,19 @@ def _read_cap(section: Section, counts: CapCounts, reserve: CapReserve) -> Cap:
         raise Unreadable(section.value, f"expected either limit or budget; got {' and '.join(given) or 'neither'}")
     if given == ["budget"] and counts is CapCounts.PINGS:
         raise Unreadable(section.value, "expected limit: pings have no money to budget")
-    return Cap(window=window, limit=limit, budget_micros=budget_micros, counts=counts, reserve=reserve)
+    from_day, until_day = section.take("from", day, None), section.take("until", day, None)
+    if from_day and until_day and until_day < from_day:
+        raise Unreadable(section.value, "expected until to be from or a later day")
+    return Cap(
+        window=window,
+        limit=limit,
+        budget_micros=budget_micros,
+        counts=counts,
+        reserve=reserve,
+        from_day=from_day,
+        until_day=until_day,
+        time_zone=section.take("time_zone", read_time_zone, None),
+    )
 
 
 def _read_budget(value: Value) -> int:
@@ -149,4 +166,6 @@ def _read_budget(value: Value) -> int:
 
 def _claim_cap(value: Value, cap: Cap, taken: Claims) -> None:
     unit = "money" if cap.limit is None else cap.counts.value
-    taken.claim(value, f"the cap on {unit} per {cap.window}")
+    of_source = f" from {cap.src}" if cap.src else ""
+    if cap.from_day is None and cap.until_day is None:  # those with days may follow each other
+        taken.claim(value, f"the cap on {unit}{of_source} per {cap.window}")

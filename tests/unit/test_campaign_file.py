@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import date
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -190,6 +191,14 @@ def test_every_key_of_a_buyer_reaches_its_value() -> None:
     assert buyer.caps == (
         domain.Cap(window=domain.CapWindow.DAY, limit=100, reserve=domain.CapReserve.PING),
         domain.Cap(window=domain.CapWindow.TOTAL, budget_micros=50_000_000_000),
+        domain.Cap(window=domain.CapWindow.DAY, limit=20, src="EVERY_SRC"),
+        domain.Cap(
+            window=domain.CapWindow.MONTH,
+            limit=900,
+            from_day=date(2026, 12, 1),
+            until_day=date(2027, 2, 28),
+            time_zone="UTC",
+        ),
     )
     hours = domain.OpenHours(days=frozenset({0, 1, 2, 3, 4}), from_minute=480, to_minute=1200)
     assert (buyer.schedule, buyer.time_zone) == ((hours,), "America/New_York")

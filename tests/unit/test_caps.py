@@ -1,4 +1,4 @@
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,6 +10,7 @@ from lexchange.caps import (
     buyer_owner,
     describe_full,
     full_cap,
+    is_money,
     lead_takes,
     ping_takes,
     source_owner,
@@ -112,7 +113,7 @@ def test_window_label_never_returns_when_time_goes_on(window, now_ms, later_ms) 
 
 def test_lead_takes_count_one_and_the_amount_when_a_lead_is_sold() -> None:
     """A limit takes one lead, a budget takes its money."""
-    assert lead_takes((DAY_100, MONTH_5000), "home:buyer:acme", NOON, NEW_YORK, 7_000_000) == (
+    assert lead_takes((DAY_100, MONTH_5000), "home:buyer:acme", NOON, NEW_YORK, 7_000_000, src="S") == (
         CapTake(counter="home:buyer:acme:leads:day:2026-11-24", amount=1, limit=100),
         CapTake(counter="home:buyer:acme:money:month:2026-11", amount=7_000_000, limit=5_000_000_000),
     )
@@ -123,15 +124,15 @@ def test_ping_takes_count_one_when_a_ping_arrives() -> None:
     assert ping_takes((DAY_100, PINGS_100), "home:source:SRC_MAIN", NOON, NEW_YORK) == (
         CapTake(counter="home:source:SRC_MAIN:pings:day:2026-11-24", amount=1, limit=100),
     )
-    assert lead_takes((PINGS_100,), "home:source:SRC_MAIN", NOON, NEW_YORK, 1) == ()
+    assert lead_takes((PINGS_100,), "home:source:SRC_MAIN", NOON, NEW_YORK, 1, src="S") == ()
 
 
 def test_lead_takes_share_a_counter_when_two_caps_count_the_same() -> None:
     """Two limits on one window take one slot of one counter, under the lower limit, whatever their order."""
     tight = Cap(window=CapWindow.DAY, limit=50)
     expected = (CapTake(counter="home:buyer:acme:leads:day:2026-11-24", amount=1, limit=50),)
-    assert lead_takes((DAY_100, tight), "home:buyer:acme", NOON, NEW_YORK, 0) == expected
-    assert lead_takes((tight, DAY_100), "home:buyer:acme", NOON, NEW_YORK, 0) == expected
+    assert lead_takes((DAY_100, tight), "home:buyer:acme", NOON, NEW_YORK, 0, src="S") == expected
+    assert lead_takes((tight, DAY_100), "home:buyer:acme", NOON, NEW_YORK, 0, src="S") == expected
 
 
 def test_lead_takes_split_when_a_cap_is_reserved_at_the_ping() -> None:
@@ -143,7 +144,7 @@ def test_lead_takes_split_when_a_cap_is_reserved_at_the_ping() -> None:
     )
 
     def counters(reserve: CapReserve | None) -> list[tuple[str, int]]:
-        takes = lead_takes(caps, "h:buyer:a", NOON, NEW_YORK, 0, reserve=reserve)
+        takes = lead_takes(caps, "h:buyer:a", NOON, NEW_YORK, 0, src="S", reserve=reserve)
         return [(take.counter, take.limit) for take in takes]
 
     assert counters(CapReserve.PING) == [("h:buyer:a:leads:day:2026-11-24", 90)]
@@ -154,8 +155,12 @@ def test_lead_takes_split_when_a_cap_is_reserved_at_the_ping() -> None:
 def test_lead_takes_follow_the_clock_when_a_day_ends() -> None:
     """The same caps take from the next window after midnight."""
     before, after = at("2026-11-24T23:59:59.999-05:00"), at("2026-11-25T00:00:00-05:00")
-    assert lead_takes((DAY_100,), "h:buyer:a", before, NEW_YORK, 0)[0].counter == ("h:buyer:a:leads:day:2026-11-24")
-    assert lead_takes((DAY_100,), "h:buyer:a", after, NEW_YORK, 0)[0].counter == ("h:buyer:a:leads:day:2026-11-25")
+    assert lead_takes((DAY_100,), "h:buyer:a", before, NEW_YORK, 0, src="S")[0].counter == (
+        "h:buyer:a:leads:day:2026-11-24"
+    )
+    assert lead_takes((DAY_100,), "h:buyer:a", after, NEW_YORK, 0, src="S")[0].counter == (
+        "h:buyer:a:leads:day:2026-11-25"
+    )
 
 
 ids = st.text("ab:", min_size=1, max_size=8)
@@ -177,7 +182,7 @@ def test_counters_differ_when_anything_about_them_does(one_owner, one_cap, other
     """Whatever an id looks like, its counters are nobody else's; limits and reserve share one."""
 
     def counter(owner: str, cap: Cap) -> str:
-        (take,) = lead_takes((cap,), owner, NOON, UTC, 0) + ping_takes((cap,), owner, NOON, UTC)
+        (take,) = lead_takes((cap,), owner, NOON, UTC, 0, src="S") + ping_takes((cap,), owner, NOON, UTC)
         return take.counter
 
     is_same = (one_owner, one_cap.window, one_cap.counts) == (
@@ -232,3 +237,53 @@ def test_describe_full_reads_well_when_a_cap_is_full() -> None:
     used = {leads.counter: 100, money.counter: 4_999_500_000}
     assert describe_full(leads, used) == "leads per day 2026-11-24: 100 of 100 used"
     assert describe_full(money, used) == "money per month 2026-11: 4999.5 of 5000 used"
+
+
+PAIR = Cap(window=CapWindow.DAY, limit=5, src="SRC_NEW")
+
+
+@pytest.mark.parametrize(("src", "count"), [("SRC_NEW", 2), ("SRC_OTHER", 1)])
+def test_cap_of_a_pair_counts_one_source_when_it_names_it(src, count) -> None:
+    """A lead of that source takes from both caps, another one's only from the cap on all."""
+    takes = lead_takes((DAY_100, PAIR), "h:buyer:a", NOON, NEW_YORK, 0, src=src)
+    assert len(takes) == count
+    assert takes[0] == CapTake(counter="h:buyer:a:leads:day:2026-11-24", amount=1, limit=100)
+    if count == 2:
+        assert takes[1] == CapTake(counter="h:buyer:a:SRC_NEW:leads:day:2026-11-24", amount=1, limit=5)
+        assert describe_full(takes[1], {takes[1].counter: 5}) == "leads per day 2026-11-24: 5 of 5 used"
+
+
+@pytest.mark.parametrize(
+    ("when", "holds"),
+    [
+        ("2026-11-23T23:59:59.999-05:00", False),
+        ("2026-11-24T00:00:00-05:00", True),
+        ("2026-11-25T23:59:59.999-05:00", True),
+        ("2026-11-26T00:00:00-05:00", False),
+    ],
+)
+def test_cap_with_days_holds_from_the_first_to_the_last(when, holds) -> None:
+    """Both days belong to it, in its time zone."""
+    cap = Cap(window=CapWindow.TOTAL, limit=5, from_day=date(2026, 11, 24), until_day=date(2026, 11, 25))
+    assert bool(lead_takes((cap,), "h:buyer:a", at(when), NEW_YORK, 0, src="S")) is holds
+
+
+def test_caps_with_days_of_their_own_count_apart() -> None:
+    """A second period begins at 0, and a cap on all days counts both."""
+    first = Cap(window=CapWindow.TOTAL, limit=5, until_day=date(2026, 11, 30))
+    second = Cap(window=CapWindow.TOTAL, limit=5, from_day=date(2026, 11, 24))
+    always = Cap(window=CapWindow.TOTAL, limit=50)
+    takes = lead_takes((first, second, always), "h:buyer:a", NOON, NEW_YORK, 0, src="S")
+    assert [take.counter.rpartition(":")[2] for take in takes] == [
+        "all within ..2026-11-30",
+        "all within 2026-11-24..",
+        "all",
+    ]
+
+
+def test_cap_with_a_time_zone_has_its_own_days() -> None:
+    """At noon in New York it is the same day there and the next one in Auckland."""
+    abroad = Cap(window=CapWindow.DAY, limit=5, time_zone="Pacific/Auckland")
+    takes = lead_takes((DAY_100, abroad), "h:buyer:a", NOON, NEW_YORK, 0, src="S")
+    assert [take.counter.rpartition(":")[2] for take in takes] == ["2026-11-24", "2026-11-25 in Pacific/Auckland"]
+    assert not is_money(takes[1])

@@ -104,8 +104,8 @@ def test_slots_that_the_ping_holds_are_those_of_its_day() -> None:
     lead = a_lead(created_ms=NOW_MS + DAY_MS)
     (offer,) = offers_of_ping(route, a_ping(WON), lead)
     zone, owner = ZoneInfo("UTC"), buyer_owner("home", "acme")
-    held = lead_takes(caps, owner, NOW_MS, zone, 7_000_000, reserve=CapReserve.PING)
-    at_post = lead_takes(caps, owner, NOW_MS + DAY_MS, zone, 7_000_000, reserve=CapReserve.POST)
+    held = lead_takes(caps, owner, NOW_MS, zone, 7_000_000, src=lead.src, reserve=CapReserve.PING)
+    at_post = lead_takes(caps, owner, NOW_MS + DAY_MS, zone, 7_000_000, src=lead.src, reserve=CapReserve.POST)
     assert offer.takes == (*held, *at_post)
     assert [take.counter.rpartition(":")[2] for take in offer.takes] == ["2025-11-24", "2025-11-25"]
 
