@@ -22,8 +22,8 @@ UNKNOWN: Case = {
 }
 
 
-def run_case(case: Case, folder: Path, *steps: dict[str, object]) -> list[dict[str, str]]:
-    """What a source was answered; the store stays behind."""
+def run_case(case: Case, folder: Path, *steps: dict[str, object], linger_s: float = 0) -> list[dict[str, str]]:
+    """What a source was answered; the exchange lives on for a while, the store stays behind."""
 
     async def story() -> list[dict[str, str]]:
         names = Names()
@@ -34,6 +34,7 @@ def run_case(case: Case, folder: Path, *steps: dict[str, object]) -> list[dict[s
                     step = {"ping_id": told[0]["ping_id"]} | step
                 _, answer = await source.send(names.call(step))
                 told.append(answer)
+            await asyncio.sleep(linger_s)
         return told
 
     return asyncio.run(story())
@@ -80,6 +81,18 @@ def test_show_says_who_was_not_asked(tmp_path: Path) -> None:
     (ping,) = run_case(case, tmp_path, {"call": "ping"})
     shown = lexchange("show", ping["ping_id"], *store_of(tmp_path)).stdout
     assert re.search(r"^    bright  +not asked: .*state in", shown, re.MULTILINE), shown
+
+
+def test_show_tells_of_an_answer_that_came_late(tmp_path: Path) -> None:
+    """A buyer who answers after his time-out has not bid; what he said is kept all the same."""
+    case = {
+        "change": {"buyers.acme.ping.timeout_ms": 200},
+        "replies": {"acme.ping": [{"json": {"status": "ok", "bid": 9}, "delay_ms": 500}]},
+    }
+    (ping,) = run_case(case, tmp_path, {"call": "ping"}, linger_s=0.6)
+    shown = lexchange("show", ping["ping_id"], *store_of(tmp_path)).stdout
+    assert re.search(r"^    acme    \d+\.\d ms +answered too late, bidding 9\.00$", shown, re.MULTILINE), shown
+    assert re.search(r"^    bright  \d+\.\d ms +won with 6\.10$", shown, re.MULTILINE), shown
 
 
 def test_show_lists_the_newest(tmp_path: Path) -> None:
