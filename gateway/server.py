@@ -55,6 +55,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="critical",  # what strangers send is worth no line of ours
             access_log=False,
             server_header=False,
             proxy_headers=False,
