@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
         ("mark-failed", LeadState.FAILED, "the buyer does not have it; its cap slots are given back"),
     ):
         marking = actions.add_parser(name, help=text)
-        marking.add_argument("lead_id", metavar="L-…", help="an unknown lead")
+        marking.add_argument("lead_id", metavar="L-…", help="a lead that `list` shows")
         marking.add_argument("--note", required=True, help="who says so and why, kept with the lead")
         add_store(marking)
         marking.set_defaults(run=run_mark, to=to)
@@ -47,10 +47,11 @@ async def _list(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run_mark(options: argparse.Namespace) -> int:
-    """Settle one unknown lead; refused when it is not unknown (any more)."""
+    """Settle one lead whose outcome nobody knows; refused when somebody does (by now)."""
     if not asyncio.run(_mark(options)):
         raise LexchangeError(
-            f"{options.lead_id}: expected a lead whose outcome is unknown, see lexchange reconcile list"
+            f"{options.lead_id}: expected a lead whose outcome is unknown, or that has been sending for 5 minutes;"
+            " see lexchange reconcile list"
         )
     print(f"{options.lead_id} is {options.to} now")
     return 0

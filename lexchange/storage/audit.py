@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lexchange.lead import Lead, LeadState, Ping
+from lexchange.reasons import Reason
 from lexchange.storage import statements, units
 from lexchange.storage.connector import Connector, Value
 from lexchange.storage.rows import leads, pings
 
 SEARCHED_ROWS = 100_000  # the newest ones, among which a source or a reason is looked for
 ANY_TIME_MS = 1 << 62
+ORPHANED_MS = 300_000  # no delivery takes so long: the process that sent the lead is gone
 
 
 class Audit:
@@ -46,22 +48,25 @@ class Audit:
         return leads(await self._connector.scan(statements.UNRESOLVED_LEADS, (before_ms, limit)))
 
     async def resolve_lead(self, lead_id: str, to: LeadState, *, note: str, now_ms: int) -> bool:
-        """Bring an unknown lead to `delivered` or `failed`; the note joins its detail.
+        """Bring an unknown lead, or one that has been sending for 5 minutes, to `delivered` or `failed`.
 
-        Guarded by its stored state: False when it is not unknown (any more). A failed lead gives its slots back; a
-        delivered one owes its last attempt's price, which is its bid where the buyer named none.
+        Guarded by its stored state: False when it is not so (any more). The note joins its detail. A failed lead gives
+        its slots back; a delivered one owes its last attempt's price, which is its bid where the buyer named none.
         """
         assert to in (LeadState.DELIVERED, LeadState.FAILED), to
         lead = await self.find_lead(lead_id)
         if lead is None:
             return False
+        before = [LeadState.UNKNOWN]
+        if lead.state is LeadState.SENDING and lead.updated_ms <= now_ms - ORPHANED_MS:
+            before.append(LeadState.SENDING)
         resolved = replace(lead, state=to, updated_ms=now_ms, detail="; ".join(filter(None, (lead.detail, note))))
         releases = lead.takes if to is LeadState.FAILED else []
         if to is LeadState.FAILED:
-            resolved = replace(resolved, takes=[])
+            resolved = replace(resolved, takes=[], reason=lead.reason or Reason.BUYER_DELIVERY_FAILED)
         else:
             resolved = replace(resolved, reason="", price_micros=_price_micros(lead))
-        unit = units.end_lead(resolved, before=[LeadState.UNKNOWN], releases=releases)
+        unit = units.end_lead(resolved, before=before, releases=releases)
         return (await self._connector.write(unit)).failed_guard is None
 
     async def _lead(self, sql: str, params: Sequence[Value]) -> Lead | None:

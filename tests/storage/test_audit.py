@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from lexchange.lead import LeadState
 from lexchange.storage import Store
 from tests.storage.examples import NOW_MS, a_lead, a_ping, an_attempt, ended, slot
@@ -95,6 +97,19 @@ async def test_lead_resolved_as_failed_is_not_owed(store: Store):
         lead, state=LeadState.FAILED, detail="no answer; acme never saw it", updated_ms=NOW_MS + 9, takes=[]
     )
     assert await store.read_counters(["c"]) == {"c": 0}
+
+
+@pytest.mark.parametrize(("after_ms", "is_resolved"), [(299_999, False), (300_000, True)])
+@pytest.mark.parametrize(("to", "reason"), [(LeadState.DELIVERED, ""), (LeadState.FAILED, "buyer_delivery_failed")])
+async def test_orphaned_lead_is_resolved(store: Store, to: LeadState, reason: str, after_ms: int, is_resolved: bool):
+    """A lead whose process has gone stays sending; after 5 minutes an operator may say what became of it."""
+    lead = a_lead(1, updated_ms=NOW_MS, reason="")
+    await store.claim_lead(lead, now_ms=NOW_MS)
+    resolved = await store.audit.resolve_lead(lead.lead_id, to, note="asked acme", now_ms=NOW_MS + after_ms)
+    found = await store.audit.find_lead(lead.lead_id)
+    assert found is not None
+    assert resolved is is_resolved
+    assert (found.state, found.reason) == ((to, reason) if is_resolved else (LeadState.SENDING, ""))
 
 
 async def test_unknown_id_is_not_resolved(store: Store):
