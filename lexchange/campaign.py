@@ -170,7 +170,6 @@ DATA_FIELDS = (
     _system("landing_page_url", True, False, "Landing page URL"),
     _system("unique_identifier", True, False, "Unique lead identifier"),
 )
-SYSTEM_FIELDS = ENVELOPE_FIELDS + DATA_FIELDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,14 +76,6 @@ def describe_full(take: CapTake, used: Mapping[str, int]) -> str:
     return f"{unit} per {window} {label}: {so_far} of {limit} used"
 
 
-def window_label(window: CapWindow, now_ms: int, zone: ZoneInfo) -> str:
-    """The window that an instant falls into: `2026-11-24`, `2026-W48` (from Monday), `2026-11`, `all`.
-
-    Hours are hours of UTC, `2026-11-24T14Z`: the hour that autumn repeats is two windows, each of 60 minutes.
-    """
-    return _window_name(window, now_ms // MINUTE_MS, zone).partition(":")[2]
-
-
 @functools.lru_cache(maxsize=1024)
 def local_minute(minute: int, zone: ZoneInfo) -> datetime:
     """A zone's wall clock at a minute since the epoch; since 1972 no zone has changed within a minute."""
@@ -91,19 +83,23 @@ def local_minute(minute: int, zone: ZoneInfo) -> datetime:
 
 
 @functools.lru_cache(maxsize=1024)
-def _window_name(window: CapWindow, minute: int, zone: ZoneInfo) -> str:
-    """`day:2026-11-24`. Kept, because every cap of every buyer asks for the same few."""
+def window_label(window: CapWindow, minute: int, zone: ZoneInfo) -> str:
+    """The window that a minute falls into: `2026-11-24`, `2026-W48` (from Monday), `2026-11`, `all`.
+
+    Hours are hours of UTC, `2026-11-24T14Z`: the hour that autumn repeats is two windows, each of 60 minutes.
+    Kept, because every cap of every buyer asks for the same few.
+    """
     if window is CapWindow.TOTAL:
-        return f"{window}:all"
+        return "all"
     if window is CapWindow.HOUR:
-        return f"{window}:{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%HZ}"
+        return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%HZ}"
     local = local_minute(minute, zone)
     if window is CapWindow.DAY:
-        return f"{window}:{local:%Y-%m-%d}"
+        return f"{local:%Y-%m-%d}"
     if window is CapWindow.MONTH:
-        return f"{window}:{local:%Y-%m}"
+        return f"{local:%Y-%m}"
     year, week, _ = local.isocalendar()
-    return f"{window}:{year}-W{week:02d}"
+    return f"{year}-W{week:02d}"
 
 
 # Kept, because a lead asks for the same takes when it is checked, offered and sold; many leads share a minute.
@@ -160,12 +156,12 @@ def _holds(cap: Cap, minute: int, zone: ZoneInfo) -> bool:
 
 def _counter(cap: Cap, owner: str, minute: int, zone: ZoneInfo) -> str:
     name = ":".join((owner, cap.src) if cap.src else (owner,))
-    label = _window_name(cap.window, minute, zone)
+    label = window_label(cap.window, minute, zone)
     if cap.from_day or cap.until_day:
         label += f" within {cap.from_day or ''}..{cap.until_day or ''}"
     if cap.time_zone:
         label += f" in {cap.time_zone}"
-    return f"{name}:{_unit(cap)}:{label}"
+    return f"{name}:{_unit(cap)}:{cap.window}:{label}"
 
 
 def _counted_as(cap: Cap) -> tuple[object, ...]:

@@ -44,10 +44,10 @@ def serving(*arguments: str, module: str = "lexchange", log: IO[str] | None = No
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def lexchange(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def lexchange(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = [sys.executable, "-m", "lexchange", *arguments]
     own = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")}
     return subprocess.run(
-        command, cwd=ROOT, env=own | environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env=own | environment, input=stdin, capture_output=True, text=True, timeout=60, check=False
     )

@@ -188,6 +188,15 @@ def test_key_opens_its_source(tmp_path: Path) -> None:
     assert len(peppered["hash"]) == len(made["hash"])
 
 
+def test_key_that_there_is_can_be_kept() -> None:
+    """A publisher's present key gets its hash from standard input; one that may be mistyped or weak is told so."""
+    made = orjson.loads(lexchange("key", "new", "--json").stdout)
+    kept = lexchange("key", "hash", "--json", stdin=made["key"] + "\n")
+    assert (orjson.loads(kept.stdout), kept.stderr) == ({"hash": made["hash"]}, "")
+    assert "mistyped" in lexchange("key", "hash", stdin="live_key_value").stderr
+    assert lexchange("key", "hash", stdin="\n").returncode == 1
+
+
 def test_no_argument_is_told_what_there_is() -> None:
     """Without a command the usage names all of them."""
     refused = lexchange()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lexchange.call import FieldProblem
-from lexchange.campaign import DATA_FIELDS, SYSTEM_FIELDS, FieldSpec, FieldType, FrozenFields, OnChange
+from lexchange.campaign import DATA_FIELDS, ENVELOPE_FIELDS, FieldSpec, FieldType, FrozenFields, OnChange
 from lexchange.config import Limits
 from lexchange.fields import (
     Checked,
@@ -131,7 +131,7 @@ def test_check_keeps_values_as_sent_when_they_have_spaces() -> None:
 def test_check_drops_what_the_schema_does_not_know_when_names_are_foreign() -> None:
     """Unknown fields and the envelope's names inside data are dropped, by name and sorted; Test_Mode is neither."""
     data = {"z": "1", "Email": "x", "SRC": "s", "KEY": "k", "ping_id": "p", "a": "", "Test_Mode": "1", "zip": "1"}
-    checked = compile_schema((*SYSTEM_FIELDS, FieldSpec(name="zip")), Limits()).check(data, Stage.PING)
+    checked = compile_schema((*ENVELOPE_FIELDS, *DATA_FIELDS, FieldSpec(name="zip")), Limits()).check(data, Stage.PING)
     assert checked.dropped == ("Email", "KEY", "SRC", "a", "ping_id", "z")
     assert checked.data == {"zip": "1"}
     assert {"SRC", "KEY", "ping_id"}.isdisjoint(problem.field for problem in checked.problems)
