@@ -34,7 +34,7 @@ def run_new(options: argparse.Namespace) -> int:
 
 
 def run_hash(options: argparse.Namespace) -> int:
-    """Print the hash of a key that a publisher has already. It is no argument, which others on the machine could see."""
+    """Print the hash of a key that a publisher has already. It is no argument: others could see those."""
     key = sys.stdin.readline().rstrip("\r\n")
     if not key.strip():
         raise LexchangeError("key hash: expected the KEY as one line of standard input")
