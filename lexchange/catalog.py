@@ -60,9 +60,9 @@ class Catalog:
     def __init__(self, campaigns: Iterable[Campaign], *, version: str, limits: Limits) -> None:
         self.version = version
         self.campaigns = tuple(campaigns)
+        self.live = tuple(_compile(campaign, limits) for campaign in self.campaigns)
         self._routes: dict[str, Route] = {}
-        for campaign in self.campaigns:
-            live = _compile(campaign, limits)
+        for campaign, live in zip(self.campaigns, self.live, strict=True):
             for source in campaign.sources:
                 payout = source.payout or campaign.payout
                 self._routes[source.src] = Route(
