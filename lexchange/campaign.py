@@ -9,6 +9,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from lexchange.filters import EVERY_LEAD, AllOf
+from lexchange.transforms import Transform
 
 
 class TrafficType(StrEnum):
@@ -248,16 +249,21 @@ class Header:
 class MappedField:
     """One field of a buyer's request: his name (dots nest) and where its value comes from.
 
-    Either `source` (`lead.zipcode`, `ping.ping_id`, `campaign.id`, `source.src`, `lead_id`, `delivery_id`, `now`,
-    `ping_response.data.token`) or `constant` is set. A constant keeps its JSON type.
+    Either `sources` (`lead.zipcode`, `ping.ping_id`, `campaign.id`, `source.src`, `lead_id`, `delivery_id`, `now`,
+    `ping_response.data.token`) or `constant` is set. Of several sources the first that has a value counts; with
+    `join` all that have one, joined by it. A constant keeps its JSON type. `when` the lead does not pass, there is no
+    field.
     """
 
     path: str
-    source: str | None = None
+    sources: tuple[str, ...] = ()
+    join: str | None = None
     constant: str | int | float | bool | None = None
+    transforms: tuple[Transform, ...] = ()
     value_map: dict[str, str] = field(default_factory=dict)
     default: str | int | float | bool | None = None
     cast: Cast | None = None
+    when: AllOf = EVERY_LEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from email_validator.rfc_constants import EMAIL_MAX_LENGTH
 
 from lexchange.campaign import FieldType
 from lexchange.money import parse_number
+from lexchange.us_states import state_code
 
 Fits: TypeAlias = Callable[[str], bool]
 
@@ -43,22 +44,6 @@ _RESERVED_DOMAINS = tuple(f".{name}" for name in SPECIAL_USE_DOMAIN_NAMES)
 # Ten digits, or eleven from 1 on, however punctuated: a North American number. The library decides the rest.
 _PLAIN_PHONE = re.compile(r"(?:\+?1)?(?:[ ().\-/]*\d){10}", re.ASCII)
 _PHONE = re.compile(r"\+?[\d ().\-/]+(?:(?:x|ext\.?) ?\d{1,6})?", re.ASCII | re.IGNORECASE)
-
-_STATES = """
-AL Alabama, AK Alaska, AZ Arizona, AR Arkansas, CA California, CO Colorado, CT Connecticut, DE Delaware,
-FL Florida, GA Georgia, HI Hawaii, ID Idaho, IL Illinois, IN Indiana, IA Iowa, KS Kansas, KY Kentucky,
-LA Louisiana, ME Maine, MD Maryland, MA Massachusetts, MI Michigan, MN Minnesota, MS Mississippi, MO Missouri,
-MT Montana, NE Nebraska, NV Nevada, NH New Hampshire, NJ New Jersey, NM New Mexico, NY New York,
-NC North Carolina, ND North Dakota, OH Ohio, OK Oklahoma, OR Oregon, PA Pennsylvania, RI Rhode Island,
-SC South Carolina, SD South Dakota, TN Tennessee, TX Texas, UT Utah, VT Vermont, VA Virginia, WA Washington,
-WV West Virginia, WI Wisconsin, WY Wyoming, DC District of Columbia, AS American Samoa, GU Guam,
-MP Northern Mariana Islands, PR Puerto Rico, VI Virgin Islands, VI U.S. Virgin Islands,
-UM U.S. Minor Outlying Islands, FM Federated States of Micronesia, MH Marshall Islands, PW Palau,
-AA Armed Forces Americas, AE Armed Forces Europe, AP Armed Forces Pacific
-"""
-_STATE_TEXTS = frozenset(
-    text.casefold() for entry in _STATES.split(",") for text in entry.strip().split(" ", maxsplit=1)
-)
 
 
 def _is_number(value: str) -> bool:
@@ -124,7 +109,7 @@ FIELD_TYPES: dict[FieldType, tuple[Fits | None, str]] = {
     FieldType.EMAIL: (_is_email, "an e-mail address, such as name@example.com"),
     FieldType.PHONE: (_is_phone, "a phone number: 10 digits, or + and the country code"),
     FieldType.ZIPCODE: (lambda value: bool(_ZIPCODE.fullmatch(value)), "a US ZIP code, 90210 or 90210-1234"),
-    FieldType.STATE: (lambda value: value.casefold() in _STATE_TEXTS, "a US state, CA or California"),
+    FieldType.STATE: (lambda value: state_code(value) is not None, "a US state, CA or California"),
     FieldType.URL: (lambda value: bool(_URL.fullmatch(value)), "an http or https URL with a host"),
     FieldType.IP: (_is_ip, "an IPv4 or IPv6 address"),
 }

@@ -102,7 +102,7 @@ class Trial:
 
     def promised(self, document: Document) -> dict[str, str | None]:
         """What the post's `ping_response` mappings find in a ping answer; None where they find nothing."""
-        sources = {field.source or "" for field in self._live.buyer.post.fields}
+        sources = {source for field in self._live.buyer.post.fields for source in field.sources}
         paths = sorted(name.removeprefix(PING_RESPONSE) for name in sources if name.startswith(PING_RESPONSE))
         found = {path: compile_walk(parse_path(path))(document) for path in paths}
         return {path: None if value is None else scalar_text(value) for path, value in found.items()}

@@ -13,8 +13,11 @@ from typing import TypeAlias
 
 from lexchange.buyers.documents import Document, Value, compile_walk, scalar_text
 from lexchange.buyers.paths import parse_path
+from lexchange.buyers.transforms import compile_transforms
 from lexchange.campaign import Cast, MappedField
+from lexchange.eligibility import compile_filter
 from lexchange.errors import LexchangeError
+from lexchange.filters import EVERY_LEAD, AllOf
 
 MAX_DIGITS = 18  # an integer that every reader of JSON holds in 64 bits
 
@@ -71,20 +74,35 @@ def compile_mapping(fields: Iterable[MappedField]) -> MapValues:
 
 
 def _compile_field(field: MappedField) -> _Read:
-    if (field.source is None) == (field.constant is None):
+    if bool(field.sources) == (field.constant is not None):
         raise ValueError(f"{field.path}: expected either a value or where it comes from")
-    cast = CASTS[field.cast] if field.cast else None
+    read = _compile_constant(field) if field.constant is not None else _compile_value(field)
+    return read if field.when == EVERY_LEAD else _with_condition(read, field.when)
+
+
+def _compile_constant(field: MappedField) -> _Read:
+    assert field.constant is not None
+    constant = _fixed(field.path, field.constant, field.cast)
+    return lambda _: constant
+
+
+def _compile_value(field: MappedField) -> _Read:
+    """Where it comes from, then its transforms, map, default and cast: each sees what the one before it made."""
     default = None if field.default is None else _fixed(field.path, field.default, field.cast)
-    if field.source is None:
-        assert field.constant is not None
-        constant = _fixed(field.path, field.constant, field.cast)
-        return lambda _: constant
-    read = _compile_source(field.source)
+    is_open = default is None
+    read = _compile_sources(field)
+    if field.transforms:
+        read = _with_transforms(read, field, is_open=is_open)
     if field.value_map:
-        read = _with_map(read, field.value_map, is_open=default is None)
-    if cast is not None:
-        read = _with_cast(read, cast, field, is_open=default is None)
+        read = _with_map(read, field.value_map, is_open=is_open)
+    if field.cast is not None:
+        read = _with_cast(read, CASTS[field.cast], field, is_open=is_open)
     return read if default is None else _with_default(read, default)
+
+
+def _with_condition(read: _Read, when: AllOf) -> _Read:
+    failed_rule = compile_filter(when)
+    return lambda values: None if failed_rule(values.lead) else read(values)
 
 
 def _fixed(path: str, value: str | int | float | bool, cast: Cast | None) -> Value:
@@ -97,6 +115,27 @@ def _fixed(path: str, value: str | int | float | bool, cast: Cast | None) -> Val
     if fixed is None:
         raise ValueError(f"{path}: expected a value that can be sent as {cast}")
     return fixed
+
+
+def _with_transforms(read: _Read, field: MappedField, *, is_open: bool) -> _Read:
+    """What a step leaves empty counts as missing; what it cannot change makes the lead unmappable, or the default."""
+    try:
+        transform = compile_transforms(field.transforms)
+    except ValueError as error:
+        raise ValueError(f"{field.path}: {error}") from error
+    steps = ", ".join(each.name for each in field.transforms)
+
+    def read_transformed(values: MappingValues) -> Value | None:
+        value = read(values)
+        if value is None:
+            return None
+        text = scalar_text(value)
+        changed = None if text is None else transform(text, values.now_ms)
+        if changed is None and is_open:
+            raise UnmappableLead(field.path, f"{_named(field)} cannot go through {steps}")
+        return changed or None
+
+    return read_transformed
 
 
 def _with_map(read: _Read, value_map: Mapping[str, str], *, is_open: bool) -> _Read:
@@ -119,10 +158,14 @@ def _with_cast(read: _Read, cast: Callable[[Value], Value | None], field: Mapped
             return None
         result = cast(value)
         if result is None and is_open:
-            raise UnmappableLead(field.path, f"{field.source} cannot be sent as {field.cast}")
+            raise UnmappableLead(field.path, f"{_named(field)} cannot be sent as {field.cast}")
         return result
 
     return read_cast
+
+
+def _named(field: MappedField) -> str:
+    return " and ".join(field.sources)
 
 
 def _with_default(read: _Read, default: Value) -> _Read:
@@ -151,6 +194,29 @@ SOURCES: dict[str, _Read] = {
     "delivery_id": lambda values: values.delivery_id,
     "now": _utc_now,
 }
+
+
+def _compile_sources(field: MappedField) -> _Read:
+    reads = tuple(map(_compile_source, field.sources))
+    if field.join is not None:
+        return _joined(reads, field.join)
+    return reads[0] if len(reads) == 1 else _first_of(reads)
+
+
+def _first_of(reads: tuple[_Read, ...]) -> _Read:
+    def read_first(values: MappingValues) -> Value | None:
+        found = (read(values) for read in reads)
+        return next((value for value in found if value not in (None, "")), None)
+
+    return read_first
+
+
+def _joined(reads: tuple[_Read, ...], separator: str) -> _Read:
+    def read_joined(values: MappingValues) -> Value | None:
+        texts = [scalar_text(value) for read in reads if (value := read(values)) is not None]
+        return separator.join(text for text in texts if text) or None
+
+    return read_joined
 
 
 def _compile_source(source: str) -> _Read:

@@ -44,6 +44,7 @@ def read_campaign(value: Value, setting: Setting, ids: Claims, sources: Claims) 
             fields=frozenset(spec.name for spec in fields),
             sources=frozenset(source.src for source in found_sources),
             routing=routing,
+            time_zone=section.take("time_zone", read_time_zone, "UTC"),
         )
         read_one_buyer = partial(read_buyer, scope=scope, names=Claims())
         return Campaign(
@@ -52,7 +53,7 @@ def read_campaign(value: Value, setting: Setting, ids: Claims, sources: Claims) 
             status=section.need("status", one_of(CampaignStatus), CampaignStatus.DRAFT),
             traffic_type=section.need("traffic_type", one_of(TrafficType), TrafficType.PING_POST),
             currency=section.take("currency", CURRENCY, "USD"),
-            time_zone=section.take("time_zone", read_time_zone, "UTC"),
+            time_zone=scope.time_zone,
             routing=routing,
             payout=section.need("payout", read_payout, NO_PAYOUT),
             duplicates=section.take("duplicates", partial(_read_duplicates, scope=scope), None),

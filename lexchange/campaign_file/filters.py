@@ -14,11 +14,12 @@ _KINDS = ("field", "any", "all", "not")
 
 def read_filters(value: Value, scope: Scope) -> AllOf:
     """A list of filters that must all hold."""
-    return AllOf(rules=list_of(partial(_read_filter, scope=scope), at_least=0)(value))
+    return AllOf(rules=list_of(partial(read_filter, scope=scope), at_least=0)(value))
 
 
-def _read_filter(value: Value, scope: Scope) -> Filter:
-    read_one = partial(_read_filter, scope=scope)
+def read_filter(value: Value, scope: Scope) -> Filter:
+    """One filter, which may hold others."""
+    read_one = partial(read_filter, scope=scope)
     with Section(value) as section:
         kinds = section.given(*_KINDS)
         for key in ("op", "value"):

@@ -55,6 +55,14 @@ def compared_text(value: Value) -> str:
     return written
 
 
+def separator(value: Value) -> str:
+    """A short text as it is written, which may be blank or empty."""
+    written = _scalar(value, "a text") if not is_null(value.node) else ""
+    if len(written) > LABEL_CHARACTERS:
+        raise Unreadable(value, f"expected at most {LABEL_CHARACTERS} characters; got {len(written)}")
+    return written
+
+
 def day(value: Value) -> date:
     """A day such as 2026-11-24."""
     written = text(value)

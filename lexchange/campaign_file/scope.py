@@ -27,6 +27,7 @@ class Scope:
     fields: frozenset[str]
     sources: frozenset[str]
     routing: Routing
+    time_zone: str
 
 
 class Claims:

@@ -118,7 +118,7 @@ def test_case(path, tmp_path):
 DELIVERY = BuyerDelivery(
     url="https://buyer.example/leads?key=hidden",
     timeout_ms=800,
-    fields=(MappedField(path="zip", source="lead.zipcode"),),
+    fields=(MappedField(path="zip", sources=("lead.zipcode",)),),
     answer=AnswerRules(accepted=AnswerRule(http_status=(200,))),
 )
 VALUES = MappingValues(
@@ -162,7 +162,7 @@ def test_call_describes_itself_without_secrets():
         ({"method": "GET"}, "method GET: expected format query, because a GET carries no json body"),
         ({"headers": (Header(name="X-A", value="a\r\nX-B: b"),)}, "header X-A: expected"),
         ({"headers": (Header(name="Content-Length", value="1"),)}, "header Content-Length: expected none"),
-        ({"fields": (MappedField(path="a", source="led.x"),)}, "led.x: expected one of"),
+        ({"fields": (MappedField(path="a", sources=("led.x",)),)}, "led.x: expected one of"),
         ({"fields": (MappedField(path="a..b", constant="x"),)}, "expected names divided by dots"),
         ({"answer": AnswerRules(accepted=AnswerRule())}, "accepted: expected a path"),
         ({"format": BodyFormat.XML, "fields": ()}, "expected at least one field"),

@@ -68,7 +68,7 @@ def send(body_format: BodyFormat, prefix: str, text: str) -> BuyerRequest:
         timeout_ms=800,
         fields=(
             MappedField(path=f"{prefix}before", constant="b"),
-            MappedField(path=f"{prefix}hostile", source="lead.hostile"),
+            MappedField(path=f"{prefix}hostile", sources=("lead.hostile",)),
             MappedField(path=f"{prefix}after", constant="a"),
         ),
         answer=ANSWER,

@@ -21,9 +21,14 @@ VALUES = MappingValues(
 BARE = MappingValues(lead={}, ping_id=None, campaign_id="home", campaign_name="Home", src="S", now_ms=0)
 
 
+def a_field(source: str | None = None, **field: Any) -> MappedField:
+    """The field x of a buyer, mostly from one source."""
+    return MappedField(path="x", **({"sources": (source,)} if source else {}) | field)
+
+
 def mapped(values: MappingValues = VALUES, **field):
     """The one value that a field maps to; None when it is left out."""
-    found = compile_mapping([MappedField(path="x", **field)])(values)
+    found = compile_mapping([a_field(**field)])(values)
     return found[0][1] if found else None
 
 
@@ -56,7 +61,7 @@ def test_source_gives_its_value(source, value):
 @pytest.mark.parametrize("source", ["lead.x", "ping.ping_id", "lead_id", "delivery_id", "ping_response.token"])
 def test_field_is_left_out_when_there_is_no_value_yet(source):
     """A ping has no lead_id and no ping answer: such fields are left out, or take their default."""
-    assert compile_mapping([MappedField(path="x", source=source)])(BARE) == []
+    assert compile_mapping([a_field(source)])(BARE) == []
     assert mapped(BARE, source=source, default="none") == "none"
 
 
@@ -203,5 +208,5 @@ def test_cast_refuses_json_values_that_are_something_else(source, cast):
 def test_mapping_is_refused_when_it_cannot_work(field, expected):
     """What can be known from the configuration is refused with it, not with a lead."""
     with pytest.raises(ValueError, match="expected") as refusal:
-        compile_mapping([MappedField(path="x", **field)])
+        compile_mapping([a_field(**field)])
     assert expected in str(refusal.value)

@@ -37,7 +37,7 @@ def an_endpoint(buyer: str, **changes: Any) -> BuyerDelivery:
         url=f"https://{buyer}.example/",
         format=BodyFormat.JSON,
         timeout_ms=1_000,
-        fields=(MappedField(path="zip", source="lead.zipcode"),),
+        fields=(MappedField(path="zip", sources=("lead.zipcode",)),),
         answer=AnswerRules(
             accepted=AnswerRule(path="ok", one_of=("yes",)), bid_path="bid", reason_path="why", price_path="price"
         ),

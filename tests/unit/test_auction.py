@@ -290,7 +290,7 @@ async def test_latin_1_answer_is_stored_as_the_text_it_is() -> None:
 
 async def test_unmappable_lead_is_not_sent() -> None:
     """A buyer who cannot have the lead as he wants it is not asked, and the reason names his field."""
-    fields = (MappedField(path="zip", source="lead.email", cast=Cast.INTEGER),)
+    fields = (MappedField(path="zip", sources=("lead.email",), cast=Cast.INTEGER),)
     held = await hold([a_buyer("a", ping=an_endpoint("a", fields=fields))], {})
     assert held.client.asked == []
     assert held.pings["a"].skip is SkipReason.UNMAPPABLE

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lexchange import campaign as domain
-from lexchange import filters
+from lexchange import filters, transforms
 from lexchange.campaign import DATA_FIELDS, Campaign, FieldType, PayoutMode, PayoutRule
 from lexchange.campaign_file import LoadedCampaigns, config_version, describe, load_campaigns
 from lexchange.errors import ConfigError
@@ -209,6 +209,7 @@ def test_every_key_of_a_buyer_reaches_its_value() -> None:
 def test_every_key_of_an_endpoint_reaches_its_value() -> None:
     """Headers from the environment are secret, constants keep their type, rules keep their parts."""
     buyer = load(EXAMPLES / "every_key.yaml").campaigns[0].buyers[0]
+    step, kind = transforms.Transform, transforms.TransformName
     assert buyer.ping is not None
     assert buyer.ping.headers == (
         domain.Header(name="Authorization", value="Bearer s3cret", is_secret=True),
@@ -217,14 +218,33 @@ def test_every_key_of_an_endpoint_reaches_its_value() -> None:
     assert buyer.ping.fields[1:4] == (
         domain.MappedField(
             path="lead.state",
-            source="lead.state",
+            sources=("lead.state",),
             value_map={"CA": "California", "NY": "New York"},
             default="Other",
             cast=domain.Cast.TEXT,
         ),
-        domain.MappedField(path="built", source="lead.year_built", default=0, cast=domain.Cast.INTEGER),
-        domain.MappedField(path="vendor", constant="calarax"),
+        domain.MappedField(path="built", sources=("lead.year_built",), default=0, cast=domain.Cast.INTEGER),
+        domain.MappedField(path="mobile", sources=("lead.phone",), transforms=(step(name=kind.E164),)),
     )
+    by_path = {field.path: field for field in buyer.ping.fields}
+    assert {
+        path: by_path[path].transforms for path in ("area_code", "start", "year", "running", "house", "flat_zip")
+    } == {
+        "area_code": (step(name=kind.NATIONAL, arguments=("US",)), step(name=kind.FIRST, arguments=(3,))),
+        "start": (step(name=kind.DATE, arguments=("MM/DD/YYYY", "YYYY-MM-DD", "UTC")),),
+        "year": (step(name=kind.DATE, arguments=("YYYY",)),),
+        "running": (step(name=kind.AGE, arguments=("UTC", "YYYY-MM-DD")),),
+        "house": (step(name=kind.SPLIT, arguments=(" ", 0)),),
+        "flat_zip": (
+            step(name=kind.REPLACE, arguments=("-", "")),
+            step(name=kind.PREFIX, arguments=("US",)),
+            step(name=kind.SUFFIX, arguments=(".",)),
+        ),
+    }
+    assert (by_path["street"].sources, by_path["street"].join) == (("lead.street_address", "lead.city"), ", ")
+    exists = filters.FieldRule(field="year_built", op=filters.FilterOp.EXISTS, value=("true",))
+    assert by_path["decade"].when == filters.AllOf(rules=(exists,))
+    assert by_path["vendor"] == domain.MappedField(path="vendor", constant="calarax")
     assert buyer.ping.answer == domain.AnswerRules(
         accepted=domain.AnswerRule(path="status", one_of=("accepted", "ok")),
         rejected=domain.AnswerRule(path="error", exists=True),
@@ -542,6 +562,8 @@ def test_schema_and_values_have_the_same_choices() -> None:
     }
     lists = {frozenset(choices) for choices in enums(SCHEMA)}
     assert {frozenset(choices) for choices in ours} <= lists
+    parts = SCHEMA["$defs"]
+    assert set(transforms.TransformName) == {*parts["transform_name"]["enum"], *parts["transform_step"]["properties"]}
 
 
 # ----------------------------------------------------------------------------------------------------------- property

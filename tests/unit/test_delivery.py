@@ -75,7 +75,7 @@ async def test_answer_is_kept_with_its_final_price() -> None:
 async def test_lead_that_cannot_be_written_is_not_sent() -> None:
     """Nothing leaves, and the buyer's field is named."""
     client = FakeClient(answer(b"{}"))
-    fields = (MappedField(path="zip", source="lead.email", cast=Cast.INTEGER),)
+    fields = (MappedField(path="zip", sources=("lead.email",), cast=Cast.INTEGER),)
     attempt = await delivered(client, fields=fields)
     assert (attempt.outcome, attempt.is_sent, client.left_s) == (AttemptOutcome.NOT_SENT, False, [])
     assert attempt.detail == "zip: lead.email cannot be sent as integer"
