@@ -8,6 +8,7 @@ from datetime import date
 from enum import StrEnum
 from fractions import Fraction
 
+from lexchange.access import OAuth2Client, TlsFiles
 from lexchange.filters import EVERY_LEAD, AllOf
 from lexchange.transforms import Transform
 
@@ -300,6 +301,8 @@ class BuyerDelivery:
     method: str = "POST"
     format: BodyFormat = BodyFormat.JSON
     headers: tuple[Header, ...] = ()
+    oauth2: OAuth2Client | None = None
+    tls: TlsFiles | None = None
     timeout_ms: int
     is_idempotent: bool = False
     fields: tuple[MappedField, ...]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TypeAlias
+from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 from lexchange.campaign import Buyer, OpenHours
@@ -218,13 +219,24 @@ def _cut(text: str, limit: int) -> str:
 Test: TypeAlias = Callable[[str], bool]
 
 
+# Long lists are often the same for many buyers: they share one set, for as long as any of them is there.
+_sets: WeakValueDictionary[tuple[str, ...], frozenset[str]] = WeakValueDictionary()
+
+
+def _folded(values: tuple[str, ...]) -> frozenset[str]:
+    found = _sets.get(values)
+    if found is None:
+        found = _sets[values] = frozenset(value.strip().casefold() for value in values)
+    return found
+
+
 def _is_in(rule: FieldRule) -> Test:
-    values = frozenset(value.strip().casefold() for value in rule.value)
+    values = _folded(rule.value)
     return lambda text: text.casefold() in values
 
 
 def _is_not_in(rule: FieldRule) -> Test:
-    values = frozenset(value.strip().casefold() for value in rule.value)
+    values = _folded(rule.value)
     return lambda text: text.casefold() not in values
 
 

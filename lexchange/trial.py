@@ -115,10 +115,14 @@ def described(call: BuyerCall, request: BuyerRequest) -> Facts:
     own = f"?{MASK}" if has_query else ""
     query = f"{'&' if own else '?'}{request.query}" if request.query else ""
     secret = {header.name for header in call.delivery.headers if header.is_secret}
+    headers = {name: MASK if name in secret else value for name, value in request.headers}
+    if request.oauth2:
+        headers["Authorization"] = f"Bearer {MASK} from {request.oauth2.token_url.partition('?')[0]}"
     return {
         "method": request.method,
         "url": f"{endpoint.scheme}://{endpoint.authority}{path}{own}{query}",
-        "headers": {name: MASK if name in secret else value for name, value in request.headers},
+        "certificate": endpoint.tls.certificate if endpoint.tls else "",
+        "headers": headers,
         "body": request.body.decode("utf-8", "replace"),
         "timeout_ms": call.delivery.timeout_ms,
     }

@@ -28,6 +28,14 @@ ALLOWED: dict[tuple[str, str], str] = {
         "tasks",
         "lexchange/background.py::spawn",
     ): "work that outlives its request; kept, logged and drained there",
+    (
+        "tasks",
+        "lexchange/buyers/tokens.py::_start",
+    ): "a fetch that several calls wait for; kept and cancelled there",
+    (
+        "money_is_whole",
+        "lexchange/campaign_file/value_lists.py::_places",
+    ): "degrees of latitude and longitude",
 }
 
 

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from lexchange.access import TlsFiles
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_URL_LENGTH = 2_048
 
@@ -24,8 +26,7 @@ _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 class Endpoint:
     """A buyer's URL, parsed once when the configuration is loaded.
 
-    `target` is path and query as sent; `authority` is the Host header; `tls` names the client's TLS context
-    ("" is the verifying default). `origin` is what connections are shared by.
+    `target` is path and query as sent; `authority` is the Host header. `origin` is what connections are shared by.
     """
 
     scheme: str
@@ -33,14 +34,15 @@ class Endpoint:
     port: int
     target: bytes
     authority: str
-    tls: str = ""
+    tls: TlsFiles | None = None
     origin: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "origin", f"{self.scheme}://{self.host}:{self.port}#{self.tls}")
+        own = f"#{self.tls}" if self.tls else ""
+        object.__setattr__(self, "origin", f"{self.scheme}://{self.host}:{self.port}{own}")
 
     @classmethod
-    def parse(cls, url: str, *, tls: str = "") -> "Endpoint":
+    def parse(cls, url: str, *, tls: TlsFiles | None = None) -> "Endpoint":
         """Read an http or https URL; raises ValueError saying what was expected, never quoting the URL's secrets."""
         if len(url) > MAX_URL_LENGTH:
             raise ValueError(f"expected a URL of at most {MAX_URL_LENGTH} characters")

@@ -38,7 +38,7 @@ class BuyerCall:
 
 def compile_call(delivery: BuyerDelivery) -> BuyerCall:
     """Compile an endpoint; raises ValueError saying what was expected where the configuration cannot work."""
-    endpoint = Endpoint.parse(delivery.url)
+    endpoint = Endpoint.parse(delivery.url, tls=delivery.tls)
     return BuyerCall(
         delivery=delivery,
         endpoint=endpoint,
@@ -65,7 +65,9 @@ def _compile_build(delivery: BuyerDelivery, endpoint: Endpoint) -> Callable[[Map
         if is_keyed and values.delivery_id is not None:
             sent = (*headers, (IDEMPOTENCY_KEY, values.delivery_id))
         body, query = (b"", encoded.decode("ascii")) if is_in_query else (encoded, "")
-        return BuyerRequest(endpoint=endpoint, method=method, headers=sent, body=body, query=query)
+        return BuyerRequest(
+            endpoint=endpoint, method=method, headers=sent, body=body, query=query, oauth2=delivery.oauth2
+        )
 
     return build
 

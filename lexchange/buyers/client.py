@@ -9,11 +9,12 @@ import errno
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from lexchange.access import OAuth2Client
 from lexchange.buyers.addresses import AddressRule, Endpoint
 from lexchange.buyers.connection import CLOCK_TICK_S, CLOSED, Connection, Pool
 from lexchange.buyers.http_answer import (
@@ -25,6 +26,8 @@ from lexchange.buyers.http_answer import (
     KnownHeads,
     not_sent,
 )
+from lexchange.buyers.tls import tls_context
+from lexchange.buyers.tokens import Tokens
 
 __all__ = [
     "AddressRule",
@@ -41,6 +44,7 @@ __all__ = [
 MAX_ADDRESSES_TRIED = 8
 MAX_LOOKUPS = 32  # names resolved at once; a name that hangs occupies one place, however many calls wait for it
 MAX_HEADS_KEPT = 1_024
+UNAUTHORIZED = 401
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _QUERY = re.compile(r"[!-\"$-~]*")
@@ -60,13 +64,14 @@ Resolve = Callable[[str], Sequence[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerRequest:
-    """The exact bytes to send. `query` comes encoded and is added to the endpoint's own."""
+    """What to send, to the byte. `query` comes encoded and is added to the endpoint's own."""
 
     endpoint: Endpoint
     method: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
     query: str = ""
+    oauth2: OAuth2Client | None = None  # whose token goes with it
 
 
 def check_headers(headers: Iterable[tuple[str, str]]) -> None:
@@ -129,7 +134,7 @@ class _Head:
 class BuyerClient:
     """Sends requests to buyers. One per process, used in one event loop; `aclose` ends every connection.
 
-    `tls_contexts` are used as they come, by the name that an endpoint gives; "" replaces the verifying default.
+    `default_tls` replaces the verifying context of endpoints that bring no TLS files.
     `resolve` gives the addresses of a host name; it runs in a thread and raises OSError.
     """
 
@@ -138,12 +143,13 @@ class BuyerClient:
         *,
         limits: ClientLimits,
         address_rule: AddressRule,
-        tls_contexts: Mapping[str, ssl.SSLContext] | None = None,
+        default_tls: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
     ) -> None:
         self._limits = limits
         self._address_rule = address_rule
-        self._tls_contexts = dict(tls_contexts or {})
+        self._default_tls = default_tls
+        self._tokens = Tokens(self._post)
         self._resolve = resolve or _resolve
         self._resolvers = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="buyer-names")
         self._lookups: dict[str, asyncio.Future[Sequence[str]]] = {}
@@ -154,6 +160,8 @@ class BuyerClient:
 
     async def send(self, request: BuyerRequest, *, deadline: float) -> BuyerAnswer | BuyerFailure:
         """Send once; `deadline` is on the loop's clock. Raises nothing but CancelledError, which ends the call."""
+        if request.oauth2 is not None:
+            return await self._send_with_token(request, request.oauth2, deadline)
         endpoint = request.endpoint
         try:
             head = self._heads.get((endpoint.origin, endpoint.target, request.method, request.headers))
@@ -181,9 +189,28 @@ class BuyerClient:
             connection.abandon(call)
             raise
 
+    async def _send_with_token(
+        self, request: BuyerRequest, oauth2: OAuth2Client, deadline: float
+    ) -> BuyerAnswer | BuyerFailure:
+        """A token that the buyer does not take is not used again; the request is never repeated with another."""
+        header = await self._tokens.header(oauth2, deadline)
+        if isinstance(header, BuyerFailure):
+            return header
+        answer = await self.send(replace(request, headers=(*request.headers, header), oauth2=None), deadline=deadline)
+        if isinstance(answer, BuyerAnswer) and answer.status == UNAUTHORIZED:
+            self._tokens.forget(oauth2, header)
+        return answer
+
+    async def _post(
+        self, endpoint: Endpoint, headers: tuple[tuple[str, str], ...], body: bytes, deadline: float
+    ) -> BuyerAnswer | BuyerFailure:
+        request = BuyerRequest(endpoint=endpoint, method="POST", headers=headers, body=body)
+        return await self.send(request, deadline=deadline)
+
     async def aclose(self) -> None:
         """Close all connections; calls under way end as failures, later ones are refused."""
         self._is_closed = True
+        await self._tokens.aclose()
         connections = [connection for pool in self._pools.values() for connection in pool.connections]
         for pool in self._pools.values():
             pool.close()
@@ -201,12 +228,6 @@ class BuyerClient:
         return head
 
     def _open_pool(self, endpoint: Endpoint) -> Pool:
-        """Raises ValueError for a TLS context nobody gave."""
-        if endpoint.tls not in self._tls_contexts:
-            if endpoint.tls:
-                raise ValueError("tls: expected the name of a context that the client was given")
-            if endpoint.scheme == "https":
-                self._tls_contexts[""] = _verifying_context()
         pool = self._pools[endpoint.origin] = Pool(self._limits)
         return pool
 
@@ -298,7 +319,7 @@ class BuyerClient:
                 await loop.create_connection(
                     lambda: connection,
                     sock=sock,
-                    ssl=self._tls_contexts[endpoint.tls] if is_tls else None,
+                    ssl=self._tls_context(endpoint) if is_tls else None,
                     server_hostname=endpoint.host if is_tls else None,
                 )
         except TimeoutError:
@@ -306,6 +327,11 @@ class BuyerClient:
         except (OSError, ValueError) as error:
             return not_sent(FailureKind.TLS if is_tls else FailureKind.CONNECT, _name(error))
         return connection
+
+    def _tls_context(self, endpoint: Endpoint) -> ssl.SSLContext:
+        if endpoint.tls is None and self._default_tls is not None:
+            return self._default_tls
+        return tls_context(endpoint.tls)
 
 
 async def _connect(address: str, port: int, until: float) -> socket.socket | BuyerFailure:
@@ -324,13 +350,6 @@ async def _connect(address: str, port: int, until: float) -> socket.socket | Buy
     finally:
         if sock is not None:
             sock.close()
-
-
-def _verifying_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _resolve(host: str) -> list[str]:

@@ -17,6 +17,7 @@ class FailureKind(StrEnum):
 
     REFUSED_REQUEST = "refused_request"  # a method, header or query that may not be sent
     REFUSED_ADDRESS = "refused_address"
+    NO_ACCESS = "no_access"  # no OAuth 2 token to call with
     DNS = "dns"
     CONNECT = "connect"
     TLS = "tls"

@@ -55,7 +55,9 @@ def load_campaigns(path: Path, *, is_dev: bool, pepper: bytes, environment: Mapp
         raise _refusal(problems)
     return LoadedCampaigns(
         campaigns=tuple(campaign for _, campaign in campaigns),
-        version=config_version(file.content for file in files),
+        version=config_version(
+            [*(file.content for file in files), *(each.content for each in setting.references.values())]
+        ),
         files=tuple(name for name, _ in campaigns),
     )
 
@@ -65,7 +67,10 @@ def _refusal(problems: list[Problem]) -> ConfigError:
 
 
 def config_version(texts: Iterable[bytes]) -> str:
-    """What a configuration is called in the audit: the first 12 hex digits of SHA-256 over its files in their order."""
+    """What a configuration is called in the audit: the first 12 hex digits of SHA-256 over its files in their order.
+
+    Files that campaigns name follow, in the order in which they are named.
+    """
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text)

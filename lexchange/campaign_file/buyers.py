@@ -3,6 +3,7 @@
 from functools import partial
 
 from lexchange.campaign import Buyer
+from lexchange.campaign_file.access import Access, read_auth, read_tls
 from lexchange.campaign_file.endpoints import NO_ENDPOINT, read_ping, read_post
 from lexchange.campaign_file.filters import read_filters
 from lexchange.campaign_file.reading import Section, Unreadable, Value, once_each
@@ -30,6 +31,8 @@ def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
         time_zone = section.take("time_zone", read_time_zone, schedule.time_zone)
         if schedule.time_zone not in (None, time_zone):
             value.report(f"schedule and time_zone differ: {schedule.time_zone} and {time_zone}")
+        tls = section.take("tls", partial(read_tls, setting=scope.setting), None)
+        access = section.take("auth", partial(read_auth, setting=scope.setting, tls=tls), Access(tls=tls))
         return Buyer(
             buyer=buyer,
             name=section.take("name", label, buyer),
@@ -44,8 +47,8 @@ def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
             ping_limit_per_second=section.take("ping_limit", _read_ping_limit, None),
             schedule=schedule.hours,
             time_zone=time_zone,
-            ping=section.take("ping", partial(read_ping, scope=scope, has_bid=has_bid), None),
-            post=section.need("post", partial(read_post, scope=scope, has_ping=has_ping), NO_ENDPOINT),
+            ping=section.take("ping", partial(read_ping, scope=scope, access=access, has_bid=has_bid), None),
+            post=section.need("post", partial(read_post, scope=scope, access=access, has_ping=has_ping), NO_ENDPOINT),
         )
 
 

@@ -4,20 +4,19 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
-from lexchange.buyers.addresses import Endpoint
 from lexchange.buyers.call import METHODS, compile_call
 from lexchange.buyers.client import check_headers
 from lexchange.campaign import AnswerRules, BodyFormat, BuyerDelivery, Header, MappedField
+from lexchange.campaign_file.access import Access, read_auth, read_secret, read_url
 from lexchange.campaign_file.answers import NO_RULES, read_ping_answer, read_post_answer
 from lexchange.campaign_file.mapping import read_ping_fields, read_post_fields
 from lexchange.campaign_file.reading import Reader, Section, Unreadable, Value, attempt, entries, is_mapping
-from lexchange.campaign_file.scalars import choice, flag, matching, one_of, text
+from lexchange.campaign_file.scalars import choice, flag, one_of, text
 from lexchange.campaign_file.scope import TIMEOUT_MS, Claims, Scope, Setting
 
 NO_ENDPOINT = BuyerDelivery(url="", timeout_ms=1, fields=(), answer=NO_RULES)
 
 _METHOD = choice({method: method for method in METHODS})
-_VARIABLE = matching("[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")
 _SECRET_HEADER = re.compile("auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
 
 
@@ -30,9 +29,10 @@ class _Kind:
     answer_key: str
     read_answer: Reader[AnswerRules]
     refused: dict[str, str]
+    access: Access
 
 
-def read_ping(value: Value, scope: Scope, has_bid: bool) -> BuyerDelivery:
+def read_ping(value: Value, scope: Scope, access: Access, has_bid: bool) -> BuyerDelivery:
     """Where and how a buyer is asked for his bid."""
     kind = _Kind(
         timeout_ms=scope.routing.ping_timeout_ms,
@@ -43,11 +43,12 @@ def read_ping(value: Value, scope: Scope, has_bid: bool) -> BuyerDelivery:
             "post_response_settings": "only for a post: a ping has ping_response_settings",
             "idempotent": "only for a post: a ping may always be asked again",
         },
+        access=access,
     )
     return _read_endpoint(value, scope.setting, kind)
 
 
-def read_post(value: Value, scope: Scope, has_ping: bool) -> BuyerDelivery:
+def read_post(value: Value, scope: Scope, access: Access, has_ping: bool) -> BuyerDelivery:
     """Where and how a buyer gets a lead."""
     kind = _Kind(
         timeout_ms=scope.routing.post_timeout_ms,
@@ -55,6 +56,7 @@ def read_post(value: Value, scope: Scope, has_ping: bool) -> BuyerDelivery:
         answer_key="post_response_settings",
         read_answer=read_post_answer,
         refused={"ping_response_settings": "only for a ping: a post has post_response_settings"},
+        access=access,
     )
     return _read_endpoint(value, scope.setting, kind)
 
@@ -64,11 +66,17 @@ def _read_endpoint(value: Value, setting: Setting, kind: _Kind) -> BuyerDelivery
     with Section(value) as section:
         for key, why in kind.refused.items():
             section.refuse(key, why)
+        headers = section.take("headers", partial(_read_headers, setting=setting), ())
+        access = section.take("auth", partial(read_auth, setting=setting, tls=kind.access.tls), kind.access)
+        if (access.header or access.oauth2) and any(header.name.lower() == "authorization" for header in headers):
+            section.value.report("expected either auth or an Authorization header")
         endpoint = BuyerDelivery(
-            url=section.need("url", partial(_read_url, setting=setting), ""),
+            url=section.need("url", partial(read_url, setting=setting), ""),
             method=section.take("method", _METHOD, "POST"),
             format=section.take("format", one_of(BodyFormat), BodyFormat.JSON),
-            headers=section.take("headers", partial(_read_headers, setting=setting), ()),
+            headers=(*headers, access.header) if access.header else headers,
+            oauth2=access.oauth2,
+            tls=access.tls,
             timeout_ms=section.take("timeout_ms", TIMEOUT_MS, kind.timeout_ms),
             is_idempotent="idempotent" not in kind.refused and section.take("idempotent", flag, False),
             fields=section.need("fields", kind.read_fields, ()),
@@ -94,18 +102,6 @@ def _try_out(section: Section, endpoint: BuyerDelivery) -> None:
         raise Unreadable(section.value, str(error)) from error
 
 
-def _read_url(value: Value, setting: Setting) -> str:
-    # The URL is not repeated in a problem: its query may hold a buyer's key.
-    written = text(value)
-    try:
-        endpoint = Endpoint.parse(written)
-    except ValueError as error:
-        raise Unreadable(value, str(error)) from error
-    if endpoint.scheme == "http" and not setting.is_dev:
-        raise Unreadable(value, "expected https: http is for --dev only")
-    return written
-
-
 def _read_headers(value: Value, setting: Setting) -> tuple[Header, ...]:
     names = Claims()
     stand_in = Header(name="", value="")
@@ -119,17 +115,7 @@ def _read_header(value: Value, setting: Setting, names: Claims) -> Header:
     if not is_mapping(value):
         written = _sendable(value, name, text(value))
         return Header(name=name, value=written, is_secret=bool(_SECRET_HEADER.search(name)))
-    with Section(value) as section:
-        read_variable = partial(_read_variable, setting=setting, name=name)
-        return Header(name=name, value=section.need("env", read_variable, ""), is_secret=True)
-
-
-def _read_variable(value: Value, setting: Setting, name: str) -> str:
-    variable = _VARIABLE(value)
-    written = setting.environment.get(variable, "")
-    if not written.strip():
-        raise Unreadable(value, f"expected the environment variable {variable} to be set")
-    return _sendable(value, name, written)
+    return Header(name=name, value=_sendable(value, name, read_secret(value, setting)), is_secret=True)
 
 
 def _sendable(value: Value, name: str, written: str) -> str:

@@ -2,9 +2,10 @@
 
 from functools import partial
 
-from lexchange.campaign_file.reading import Reader, Section, Unreadable, Value, is_list, list_of
+from lexchange.campaign_file.reading import Reader, Section, Unreadable, Value, is_list, is_mapping, list_of
 from lexchange.campaign_file.scalars import compared_text, flag, known_name, one_of, pattern
 from lexchange.campaign_file.scope import Scope
+from lexchange.campaign_file.value_lists import read_value_list
 from lexchange.eligibility import compile_filter
 from lexchange.errors import ConfigError
 from lexchange.filters import EVERY_LEAD, AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
@@ -46,7 +47,8 @@ def _read_rule(section: Section, scope: Scope) -> Filter:
         wants_something = section.take("value", flag, True)
         return FieldRule(field=field, op=op, value=("true" if wants_something else "false",))
     problem_count = len(section.value.origin.problems)
-    rule = FieldRule(field=field, op=op, value=section.need("value", _VALUES[op], ()))
+    read_value = _in_a_file(_VALUES[op], scope) if op in (FilterOp.IN, FilterOp.NOT_IN) else _VALUES[op]
+    rule = FieldRule(field=field, op=op, value=section.need("value", read_value, ()))
     if len(section.value.origin.problems) == problem_count:
         _try_out(section, rule)
     return rule
@@ -81,6 +83,10 @@ def _two(value: Value) -> tuple[str, ...]:
     if len(bounds) != 2:
         raise Unreadable(value, f"expected a list of two bounds; got {len(bounds)}")
     return bounds
+
+
+def _in_a_file(read: Reader[tuple[str, ...]], scope: Scope) -> Reader[tuple[str, ...]]:
+    return lambda value: read_value_list(value, scope.setting) if is_mapping(value) else read(value)
 
 
 def _one_or_several(read: Reader[str]) -> Reader[tuple[str, ...]]:

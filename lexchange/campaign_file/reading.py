@@ -22,7 +22,7 @@ D = TypeVar("D")
 
 SHOWN_CHARACTERS = 60
 SUGGESTIONS = 100  # problems after which none is looked for
-SECRET_KEYS = {"keys", "headers"}  # nothing below them is repeated in a problem
+SECRET_KEYS = {"keys", "headers", "auth"}  # nothing below them is repeated in a problem
 
 
 class Unreadable(Exception):

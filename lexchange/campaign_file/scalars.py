@@ -155,6 +155,14 @@ def whole(low: int, high: int) -> Reader[int]:
     return read_whole
 
 
+def number(value: Value, low: int, high: int) -> Decimal:
+    """A number in a range, such as 12.5."""
+    written = _scalar(value, expected := f"a number from {low} to {high}")
+    if not _JSON_NUMBER.fullmatch(written) or len(written) > NUMBER_CHARACTERS or not low <= Decimal(written) <= high:
+        raise Unreadable(value, f"expected {expected}; {got(value)}")
+    return Decimal(written)
+
+
 def money(value: Value) -> int:
     """Money in micros, exactly as it is written: no float on the way, and no rounding."""
     written = _scalar(value, "an amount of money")

@@ -1,10 +1,11 @@
 """What readers know besides the value in front of them: the setting of this process, and the campaign around it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lexchange.campaign import Routing
 from lexchange.campaign_file.reading import Reader, Value
+from lexchange.campaign_file.references import References
 from lexchange.campaign_file.scalars import whole
 
 TIMEOUT_MS = whole(1, 60_000)
@@ -12,11 +13,15 @@ TIMEOUT_MS = whole(1, 60_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What the process allows and knows. `pepper` hashes plain keys, `environment` answers `{env: NAME}`."""
+    """What the process allows and knows. `pepper` hashes plain keys, `environment` answers `{env: NAME}`.
+
+    `references` holds the files that campaigns name, by path, as they are read.
+    """
 
     is_dev: bool
     pepper: bytes
     environment: Mapping[str, str]
+    references: References = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,7 @@ def _as_text(facts: Facts) -> str:
 def _call_lines(call: dict[str, Any]) -> list[str]:
     request = call["request"]
     lines = [f"{call['call']}: {request['method']} {request['url']}"]
+    lines += [f"  with {request['certificate']}"] if request["certificate"] else []
     lines += [f"  {name}: {value}" for name, value in request["headers"].items()]
     lines += ["", *(f"  {line}" for line in request["body"].splitlines() or ["(no body)"])]
     if "verdict" not in call:

@@ -25,14 +25,14 @@ DEV = AddressRule(allow_loopback_and_private=True)
 @asynccontextmanager
 async def buyer_client(rule=DEV, *, tls=None, resolve=None, **limits: Any) -> AsyncIterator[BuyerClient]:
     """A client with default limits but for `limits`; nothing of it is left afterwards."""
-    client = BuyerClient(limits=ClientLimits(**limits), address_rule=rule, tls_contexts=tls, resolve=resolve)
+    client = BuyerClient(limits=ClientLimits(**limits), address_rule=rule, default_tls=tls, resolve=resolve)
     try:
         yield client
     finally:
         await client.aclose()
 
 
-def request(url: str, *, method="POST", headers=(), body=b'{"zip":"90210"}', query="", tls="") -> BuyerRequest:
+def request(url: str, *, method="POST", headers=(), body=b'{"zip":"90210"}', query="", tls=None) -> BuyerRequest:
     """A small post to `url`."""
     endpoint = Endpoint.parse(url, tls=tls)
     return BuyerRequest(endpoint=endpoint, method=method, headers=headers, body=body, query=query)

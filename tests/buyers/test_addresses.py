@@ -4,6 +4,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
+from lexchange.access import TlsFiles
 from lexchange.buyers.addresses import AddressRule, Endpoint
 
 # ---------------------------------------------------------------------------------------------------- URLs
@@ -118,7 +119,9 @@ def test_origin_differs_when_connections_may_not_be_shared():
     """Scheme, host, port and TLS context decide which calls may share a connection; the path does not."""
     urls = ["http://a.example/x", "https://a.example/x", "http://a.example:81/x", "http://b.example/x"]
 
-    origins = {Endpoint.parse(url).origin for url in urls} | {Endpoint.parse(urls[1], tls="mutual").origin}
+    origins = {Endpoint.parse(url).origin for url in urls} | {
+        Endpoint.parse(urls[1], tls=TlsFiles(certificate="ours.pem")).origin
+    }
 
     assert len(origins) == 5
     assert Endpoint.parse("http://a.example/x").origin == Endpoint.parse("http://A.example:80/y?z").origin

@@ -81,7 +81,6 @@ REFUSED = [
     ({"method": "POST /evil HTTP/1.1\r\n"}, "method"),
     ({"method": "post"}, "method"),
     ({"method": ""}, "method"),
-    ({"tls": "mutual"}, "tls"),
 ]
 
 

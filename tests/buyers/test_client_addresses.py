@@ -11,7 +11,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from lexchange.buyers.client import AddressRule
+from lexchange.access import TlsFiles
+from lexchange.buyers.client import AddressRule, BuyerFailure, FailureKind
 from tests.buyers.calls import OK, OK_ANSWER, buyer_client, full_backlog, result, send
 from tests.buyers.raw_buyer import Line, answering_always, closing_after, hang, raw_buyer
 
@@ -121,7 +122,7 @@ async def test_hanging_resolver_is_asked_once_and_slows_no_other_name():
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
-    """A folder with a root `ca.pem`, and `buyer.pem` / `buyer.key` for buyer.example and 127.0.0.1."""
+    """A folder with a root `ca.pem`, and `buyer.pem` / `buyer.key` for buyer.example and 127.0.0.1, made by it."""
     folder = tmp_path_factory.mktemp("tls")
     ca = ["-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem", "-addext", "keyUsage=critical,keyCertSign"]
     leaf = ["-subj", "/CN=buyer", "-keyout", "buyer.key", "-out", "buyer.pem", "-CA", "ca.pem", "-CAkey", "ca.key"]
@@ -138,10 +139,16 @@ def certificates(tmp_path_factory):
 
 
 @asynccontextmanager
-async def tls_buyer(certificates, answers: bytes, *, is_ragged=False) -> AsyncIterator[int]:
-    """A TLS buyer that gives every request the same answer; ragged: he then cuts the line without TLS's farewell."""
+async def tls_buyer(certificates, answers: bytes, *, is_ragged=False, asks_back=False) -> AsyncIterator[int]:
+    """A TLS buyer that gives every request the same answer.
+
+    Ragged: he then cuts the line without TLS's farewell. Asks back: he wants our certificate, made by the same root.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "buyer.pem", certificates / "buyer.key")
+    if asks_back:
+        context.load_verify_locations(certificates / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -170,27 +177,27 @@ def trusting(certificates) -> ssl.SSLContext:
 
 async def test_https_answers_when_the_certificate_is_trusted(certificates):
     """TLS verifies the endpoint's host, name or number, and keeps connections alive like plain HTTP."""
-    tls = {"lab": trusting(certificates)}
+    lab = TlsFiles(ca=str(certificates / "ca.pem"))
     async with (
         tls_buyer(certificates, OK) as port,
-        buyer_client(tls=tls, resolve=lambda _: ["127.0.0.1"], max_connections_per_endpoint=1) as client,
+        buyer_client(resolve=lambda _: ["127.0.0.1"], max_connections_per_endpoint=1) as client,
     ):
         for host in ("buyer.example", "127.0.0.1"):
             for _ in range(3):
-                assert await send(client, f"https://{host}:{port}/", tls="lab") == OK_ANSWER
+                assert await send(client, f"https://{host}:{port}/", tls=lab) == OK_ANSWER
                 await asyncio.sleep(0.02)
         assert sum(len(pool.connections) for pool in client._pools.values()) == 2
 
 
 async def test_https_fails_unsent_when_the_certificate_is_not_trusted(certificates):
     """An unknown root or another host's certificate ends the call before any byte of the request leaves."""
-    lab = {"lab": trusting(certificates)}
+    lab = TlsFiles(ca=str(certificates / "ca.pem"))
     async with (
         tls_buyer(certificates, OK) as port,
-        buyer_client(tls=lab, resolve=lambda _: ["127.0.0.1"]) as client,
+        buyer_client(resolve=lambda _: ["127.0.0.1"]) as client,
     ):
         unknown_root = await send(client, f"https://buyer.example:{port}/")
-        other_host = await send(client, f"https://other.example:{port}/", tls="lab")
+        other_host = await send(client, f"https://other.example:{port}/", tls=lab)
 
     assert result(unknown_root) == ("tls", False)
     assert unknown_root.detail.startswith("certificate: ")
@@ -198,9 +205,27 @@ async def test_https_fails_unsent_when_the_certificate_is_not_trusted(certificat
     assert other_host.detail.startswith("certificate: Hostname mismatch")
 
 
+async def test_https_answers_when_the_buyer_asks_for_our_certificate(certificates):
+    """Who asks and gets none, or one of another root, hears no request; each certificate has its own connections."""
+    ca = str(certificates / "ca.pem")
+    ours = TlsFiles(ca=ca, certificate=str(certificates / "buyer.pem"), key=str(certificates / "buyer.key"))
+    async with tls_buyer(certificates, OK, asks_back=True) as port, buyer_client() as client:
+        url = f"https://127.0.0.1:{port}/"
+        assert await send(client, url, tls=ours) == OK_ANSWER
+        assert await send(client, url, tls=ours) == OK_ANSWER
+        without = await send(client, url, tls=TlsFiles(ca=ca))
+        strangers = TlsFiles(
+            ca=ca, certificate="campaigns/every_key/certificate.pem", key="campaigns/every_key/key.pem"
+        )
+        with_another = await send(client, url, tls=strangers)
+    for outcome in (without, with_another):
+        assert isinstance(outcome, BuyerFailure)
+        assert outcome.kind in (FailureKind.TLS, FailureKind.RESET)  # TLS 1.3 refuses after the handshake
+
+
 async def test_https_fails_unsent_when_the_buyer_speaks_no_tls(certificates):
     """Plain text, silence and an end instead of a handshake are failures of TLS, or of time."""
-    tls = {"": trusting(certificates)}
+    tls = trusting(certificates)
 
     async def plain(line: Line) -> None:
         await line.send(OK)
@@ -224,7 +249,7 @@ async def test_https_fails_unsent_when_the_buyer_speaks_no_tls(certificates):
 
 async def test_https_answer_without_length_counts_only_when_tls_ends_it(certificates):
     """Anybody on the way can cut a line; only the buyer can say within TLS that his answer is over."""
-    tls = {"": trusting(certificates)}
+    tls = trusting(certificates)
     answer = b"HTTP/1.1 200 OK\r\n\r\nwhole"
     async with tls_buyer(certificates, answer) as port, buyer_client(tls=tls) as client:
         whole = await send(client, f"https://127.0.0.1:{port}/")

@@ -102,7 +102,7 @@ def has_connections(buyer: RawBuyer, count: int) -> bool:
 async def test_cancelling_leaks_nothing_when_a_connection_is_being_opened():
     """A call cancelled while connecting, or within the TLS handshake, leaves no socket and no place taken."""
     files = []
-    tls = {"": ssl.create_default_context()}
+    tls = ssl.create_default_context()
     async with full_backlog() as port, raw_buyer(answering_always(OK)) as mute, buyer_client(tls=tls) as client:
         for count in (5, 10, 15):
             urls = [f"http://127.0.0.1:{port}/", f"https://127.0.0.1:{mute.port}/"] * 5

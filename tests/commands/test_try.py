@@ -1,6 +1,7 @@
 """`lexchange try`: an operator sees the exact request and how the answer reads, before a buyer goes live."""
 
 import asyncio
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,32 @@ def test_shows_the_request_and_sends_nothing(tmp_path: Path) -> None:
     assert "X-Key: …" in done.stdout
     assert "s3cret-canary" not in done.stdout
     assert "not sent: add --send" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("auth", "shown"),
+    [
+        ({"basic": {"username": "calarax", "password": {"env": "ACME_KEY"}}}, "Authorization: …"),
+        ({"bearer": {"env": "ACME_KEY"}}, "Authorization: …"),
+        (
+            {
+                "oauth2": {
+                    "token_url": "https://login.example/t?k=1",
+                    "client_id": "a",
+                    "client_secret": {"env": "ACME_KEY"},
+                }
+            },
+            "Authorization: Bearer … from https://login.example/t\n",
+        ),
+    ],
+)
+def test_masks_how_we_show_who_we_are(auth: dict[str, Any], shown: str, tmp_path: Path) -> None:
+    """The way is told, the secret never, in no encoding."""
+    done, _ = tried(tmp_path, "acme", case={"change": {"buyers.acme.auth": auth}})
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+    assert "canary" not in done.stdout
+    assert b64encode(b"calarax:s3cret-canary").decode() not in done.stdout
 
 
 def test_sends_a_ping_and_reads_its_answer(tmp_path: Path) -> None:

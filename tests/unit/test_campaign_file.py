@@ -184,6 +184,8 @@ def test_every_key_of_a_buyer_reaches_its_value() -> None:
                 )
             ),
             filters.Not(rule=rule(field="sub_id", op=op.CONTAINS, value=("test",))),
+            rule(field="zipcode", op=op.IN, value=("02138", "02139", "90001")),
+            rule(field="zipcode", op=op.NOT_IN, value=("90001",)),
         )
     )
     assert (buyer.priority, buyer.weight, buyer.bid_micros, buyer.ping_limit_per_second) == (1, 10, 4_000_000, 50)
