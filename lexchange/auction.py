@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from lexchange.background import Background
+from lexchange.breaker import Breaker
 from lexchange.buyers.answers import Reading, Verdict
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
 from lexchange.buyers.documents import answer_text
@@ -18,6 +19,7 @@ from lexchange.campaign import Buyer, PayoutRule, Routing
 from lexchange.catalog import LiveBuyer
 from lexchange.config import Limits
 from lexchange.errors import StorageError
+from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from lexchange.money import format_micros
 from lexchange.payout import source_payout
@@ -29,6 +31,8 @@ FAILURES = {
     FailureKind.MALFORMED: PingOutcome.INVALID_ANSWER,
     FailureKind.TOO_LARGE: PingOutcome.INVALID_ANSWER,
 }
+
+READABLE = frozenset({PingOutcome.BID, PingOutcome.NO_BID, PingOutcome.BELOW_FLOOR})  # a no is a sign of health, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +77,12 @@ class Auction:
         client: BuyerClient,
         limits: Limits,
         background: Background,
+        gates: Gates,
         on_late: Callable[[list[BuyerPing]], Awaitable[None]],
     ) -> None:
         self._terms = terms
         self._client = client
+        self._gates = gates
         self._limits = limits
         self._background = background
         self._on_late = on_late
@@ -85,6 +91,7 @@ class Auction:
         self._started_s = time.perf_counter()  # for latencies: the loop's clock may tick in milliseconds
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[str, Bidder] = {}  # asked, not answered, not timed out
+        self._watched: dict[str, Breaker] = {}  # asked, and his breaker has not heard what came of it
         self._unheard = 0  # calls still running, timed out or not
         self._bids: list[Bidder] = []
         self._best: Bidder | None = None
@@ -96,9 +103,14 @@ class Auction:
         timers: dict[float, list[str]] = {}
         tasks = []
         for live in buyers:
-            if live.ping is None:
+            gate = self._gates.gate(live.owner, live.buyer.breaker)
+            if why := gate.why_shut(self._started):
+                self._skip(live.buyer, SkipReason.BREAKER_OPEN, why)
+            elif live.ping is None:
                 self._stand_fixed(live.buyer)
             elif request := self._prepare(live):
+                gate.ping.admit(self._started)
+                self._watched[live.buyer.buyer] = gate.ping
                 deadline = self._deadline(live)
                 timers.setdefault(deadline, []).append(live.buyer.buyer)
                 tasks.append(self._background.spawn(self._ask(live, request, deadline)))
@@ -150,9 +162,12 @@ class Auction:
         try:
             answer = await self._client.send(request, deadline=deadline + self._limits.late_grace_ms / 1000)
             ping = self._hear(live, answer)
+            is_ok = ping.outcome in READABLE and self._loop.time() <= deadline
         except Exception as error:  # noqa: BLE001 - whatever one buyer's answer breaks costs nobody else's bid
             log_event("ping_answer_error", buyer=live.buyer.buyer, error=type(error).__name__)
             ping = self._unanswered(live.buyer.buyer, PingOutcome.INVALID_ANSWER, "its answer could not be handled")
+            is_ok = False
+        self._tell_breaker(live.buyer.buyer, is_ok)
         self._unheard -= 1
         self._count(ping)
         if self._unheard == 0 and self._late:
@@ -188,9 +203,15 @@ class Auction:
         except StorageError as error:
             log_event("late_answers_lost", count=len(self._late), error=str(error))
 
+    def _tell_breaker(self, name: str, is_ok: bool) -> None:
+        """Once for each buyer: what he does after his time-out is no second failure, nor a success."""
+        if breaker := self._watched.pop(name, None):
+            breaker.record(is_ok, self._loop.time())
+
     def _time_out(self, names: list[str]) -> None:
         for name in names:
             if self._open.pop(name, None):
+                self._tell_breaker(name, is_ok=False)
                 self.pings[name] = self._unanswered(name, PingOutcome.TIMED_OUT)
         self._settle_if_certain()
 

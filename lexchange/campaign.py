@@ -9,6 +9,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from lexchange.access import OAuth2Client, TlsFiles
+from lexchange.breaker import DEFAULT_BREAKER, BreakerRule
 from lexchange.filters import EVERY_LEAD, AllOf
 from lexchange.transforms import Transform
 
@@ -303,6 +304,7 @@ class BuyerDelivery:
     headers: tuple[Header, ...] = ()
     oauth2: OAuth2Client | None = None
     tls: TlsFiles | None = None
+    connection_limit: int | None = None  # at once, to his host; None: the process's
     timeout_ms: int
     is_idempotent: bool = False
     fields: tuple[MappedField, ...]
@@ -328,6 +330,7 @@ class Buyer:
     ping_limit_per_second: int | None = None
     schedule: tuple[OpenHours, ...] = ()
     time_zone: str | None = None  # None: the campaign's
+    breaker: BreakerRule = DEFAULT_BREAKER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,12 @@ def buyer_owner(campaign: str, buyer: str) -> str:
     return f"{campaign}:buyer:{buyer}"
 
 
+def buyer_of_owner(owner: str) -> tuple[str, str]:
+    """Campaign and buyer that an owner stands for."""
+    campaign, _, buyer = owner.partition(":buyer:")
+    return campaign, buyer
+
+
 def lead_takes(
     caps: tuple[Cap, ...],
     owner: str,

@@ -8,6 +8,7 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 
+from lexchange.breaker import Breaker
 from lexchange.buyers.answers import Verdict
 from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
@@ -35,17 +36,23 @@ MEANINGS: dict[AttemptOutcome, Meaning] = {
     AttemptOutcome.INVALID_ANSWER: Meaning(state=LeadState.UNKNOWN, reason=Reason.DOWNSTREAM_INVALID_RESPONSE),
 }
 
+DEFINITE_ANSWERS = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED})
+
 
 async def deliver(
-    attempt: Attempt, post: BuyerCall, values: MappingValues, *, client: BuyerClient, deadline: float
+    attempt: Attempt, post: BuyerCall, values: MappingValues, *, client: BuyerClient, breaker: Breaker, deadline: float
 ) -> Attempt:
     """Post the lead to the buyer once; returns the attempt with its outcome. `deadline` is on the loop's clock."""
+    loop = asyncio.get_running_loop()
     started_s = time.perf_counter()  # for the latency: the loop's clock may tick in milliseconds
     try:
         request = post.build(values)
     except UnmappableLead as error:
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=str(error))
-    own_deadline = asyncio.get_running_loop().time() + post.delivery.timeout_ms / 1000
+    if not breaker.admit(loop.time()):
+        why = f"breaker open: {breaker.why or 'a probe is under way'}"
+        return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=why)
+    own_deadline = loop.time() + post.delivery.timeout_ms / 1000
     try:
         answer = await client.send(request, deadline=min(deadline, own_deadline))
         ended = _missed(attempt, answer) if isinstance(answer, BuyerFailure) else _heard(attempt, post, answer)
@@ -53,6 +60,7 @@ async def deliver(
         log_event("post_answer_error", delivery_id=attempt.delivery_id, error=type(error).__name__)
         detail = "its answer could not be handled"
         ended = replace(attempt, outcome=AttemptOutcome.INVALID_ANSWER, is_sent=True, detail=detail)
+    breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time())
     return replace(ended, latency_us=round((time.perf_counter() - started_s) * 1_000_000))
 
 

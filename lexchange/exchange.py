@@ -16,6 +16,7 @@ from lexchange import answers
 from lexchange.admission import authorise, early_rejection, with_ping_id
 from lexchange.auction import Auction, Bids, Terms
 from lexchange.background import Background
+from lexchange.buyer_watch import BuyerWatch
 from lexchange.buyers.client import BuyerClient
 from lexchange.buyers.mapping import MappingValues
 from lexchange.call import Call, FieldProblem, PingAnswer, PostAnswer
@@ -88,6 +89,7 @@ class Exchange:
         self._limits = limits
         self._pepper = pepper
         self._market = Market(store)
+        self._watch = BuyerWatch(store, background, clock)
         self._places = Places(limits.in_flight)
 
     async def ping(self, call: Call) -> PingAnswer:
@@ -160,7 +162,15 @@ class Exchange:
             turns=await self._market.turns(route),
             deadline=deadline,
         )
-        auction = Auction(terms, client=self._client, limits=self._limits, background=self._background, on_late=on_late)
+        await self._watch.heed_resets()
+        auction = Auction(
+            terms,
+            client=self._client,
+            limits=self._limits,
+            background=self._background,
+            gates=self._watch.gates,
+            on_late=on_late,
+        )
         ranked = await auction.run(turnout.asked)
         parts = turnout.skipped | auction.pings
         buyers = [parts[buyer] for buyer in route.live.buyers]  # in the file's order
@@ -274,7 +284,15 @@ class Exchange:
         def on_started(started: Lead) -> None:
             progress.lead = started
 
-        sale = Sale(route, progress.mark, store=self._store, client=self._client, clock=self._clock, ids=self._ids)
+        sale = Sale(
+            route,
+            progress.mark,
+            store=self._store,
+            client=self._client,
+            gates=self._watch.gates,
+            clock=self._clock,
+            ids=self._ids,
+        )
         try:
             sold = await sale.run(lead, offers, rule, on_started)
         except Exception as error:

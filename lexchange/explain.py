@@ -20,7 +20,7 @@ def explain_ping(ping: Ping, lead: Lead | None, *, shows_data: bool = False) -> 
         "ping_id": ping.ping_id,
         "answer": _ping_answer(ping),
         **_heading(ping),
-        "expires": _time(ping.expires_ms),
+        "expires": time_text(ping.expires_ms),
         "state": ping.state,
         "payout": _payout(ping.bid_micros, ping.payout_micros, ping.payout_rule),
         "routing": _routing(ping.routing_mode, ping.seed),
@@ -40,7 +40,7 @@ def explain_lead(lead: Lead, *, shows_data: bool = False) -> Facts:
         "ping_id": lead.ping_id,
         "answer": _lead_answer(lead),
         **_heading(lead),
-        "updated": _time(lead.updated_ms),
+        "updated": time_text(lead.updated_ms),
         "state": lead.state,
         "detail": lead.detail,
         "payout": _payout(lead.price_micros, lead.payout_micros, lead.payout_rule) if lead.buyer else None,
@@ -53,13 +53,13 @@ def explain_lead(lead: Lead, *, shows_data: bool = False) -> Facts:
 
 def line_of_ping(ping: Ping) -> Facts:
     """One line of a list."""
-    text = f"{_time(ping.created_ms)}  {ping.ping_id}  {ping.campaign}/{ping.src}  {_ping_answer(ping)}"
+    text = f"{time_text(ping.created_ms)}  {ping.ping_id}  {ping.campaign}/{ping.src}  {_ping_answer(ping)}"
     return {"ping_id": ping.ping_id, **_heading(ping), "answer": _ping_answer(ping), "text": text}
 
 
 def line_of_lead(lead: Lead) -> Facts:
     """One line of a list."""
-    text = f"{_time(lead.created_ms)}  {lead.lead_id}  {lead.campaign}/{lead.src}  {_lead_answer(lead)}"
+    text = f"{time_text(lead.created_ms)}  {lead.lead_id}  {lead.campaign}/{lead.src}  {_lead_answer(lead)}"
     return {"lead_id": lead.lead_id, **_heading(lead), "answer": _lead_answer(lead), "text": text}
 
 
@@ -68,7 +68,7 @@ def _heading(record: Ping | Lead) -> Facts:
         "campaign": record.campaign,
         "source": record.src,
         "is_test": record.is_test,
-        "created": _time(record.created_ms),
+        "created": time_text(record.created_ms),
         "config_version": record.config_version,
     }
 
@@ -116,7 +116,7 @@ def _buyer(part: BuyerPing, record: Ping | Lead) -> Facts:
         "outcome": part.outcome,
         "reason": part.skip or part.detail,
         "bid": format_micros(part.bid_micros, 2) if part.bid_micros is not None else None,
-        "asked": _time(part.asked_ms) if part.asked_ms is not None else None,
+        "asked": time_text(part.asked_ms) if part.asked_ms is not None else None,
         "latency_ms": round(part.latency_us / 1000, 1) if part.latency_us is not None else None,
         "http_status": part.http_status,
         "answer": part.answer,
@@ -167,7 +167,7 @@ def _attempt(attempt: Attempt) -> Facts:
         "detail": attempt.detail,
         "bid": format_micros(attempt.bid_micros, 2),
         "price": format_micros(attempt.price_micros, 2) if attempt.price_micros is not None else None,
-        "started": _time(attempt.started_ms),
+        "started": time_text(attempt.started_ms),
         "latency_ms": round(attempt.latency_us / 1000, 1) if attempt.latency_us is not None else None,
         "bytes_sent": attempt.is_sent,
         "http_status": attempt.http_status,
@@ -183,7 +183,8 @@ def _masked(value: str) -> str:
     return f"{value[0]}…({len(value)})" if len(value) > 3 else "…"
 
 
-def _time(epoch_ms: int) -> str:
+def time_text(epoch_ms: int) -> str:
+    """`2026-11-24 09:30:00.000 UTC`."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
 
 

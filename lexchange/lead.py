@@ -69,6 +69,7 @@ class SkipReason(StrEnum):
     PING_LIMIT = "ping_limit"
     NO_TIME = "no_time"  # the caller's deadline leaves less than the smallest ping time-out
     UNMAPPABLE = "unmappable"  # the lead's values cannot be written into his format
+    BREAKER_OPEN = "breaker_open"  # his endpoint fails, so it is left alone for a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from lexchange.catalog import LiveBuyer, Route
 from lexchange.clock import Clock
 from lexchange.delivery import MEANINGS, deliver
 from lexchange.duplicates import scope_key
+from lexchange.gates import Gates
 from lexchange.ids import Ids
 from lexchange.lead import Attempt, AttemptOutcome, CapTake, Fingerprint, Lead, LeadState
 from lexchange.reasons import Reason
@@ -56,12 +57,21 @@ class Sale:
     """Sells one lead of a route. `mark` is the call's, where the source gave an idempotency key."""
 
     def __init__(
-        self, route: Route, mark: CallMark | None, *, store: Store, client: BuyerClient, clock: Clock, ids: Ids
+        self,
+        route: Route,
+        mark: CallMark | None,
+        *,
+        store: Store,
+        client: BuyerClient,
+        gates: Gates,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         self._route = route
         self._mark = mark
         self._store = store
         self._client = client
+        self._gates = gates
         self._clock = clock
         self._ids = ids
 
@@ -84,6 +94,7 @@ class Sale:
                 offer.live.post,
                 self._values(lead, offer),
                 client=self._client,
+                breaker=self._gates.gate(offer.live.owner, offer.live.buyer.breaker).post,
                 deadline=rule.deadline,
             )
             lead = replace(lead, attempts=[*lead.attempts[:-1], attempt])

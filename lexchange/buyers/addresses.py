@@ -27,6 +27,7 @@ class Endpoint:
     """A buyer's URL, parsed once when the configuration is loaded.
 
     `target` is path and query as sent; `authority` is the Host header. `origin` is what connections are shared by.
+    `connection_limit` is how many there may be at once; None: as many as the client allows.
     """
 
     scheme: str
@@ -35,14 +36,15 @@ class Endpoint:
     target: bytes
     authority: str
     tls: TlsFiles | None = None
+    connection_limit: int | None = None
     origin: str = field(init=False)
 
     def __post_init__(self) -> None:
-        own = f"#{self.tls}" if self.tls else ""
+        own = f"#{self.tls}#{self.connection_limit}" if self.tls or self.connection_limit else ""
         object.__setattr__(self, "origin", f"{self.scheme}://{self.host}:{self.port}{own}")
 
     @classmethod
-    def parse(cls, url: str, *, tls: TlsFiles | None = None) -> "Endpoint":
+    def parse(cls, url: str, *, tls: TlsFiles | None = None, connection_limit: int | None = None) -> "Endpoint":
         """Read an http or https URL; raises ValueError saying what was expected, never quoting the URL's secrets."""
         if len(url) > MAX_URL_LENGTH:
             raise ValueError(f"expected a URL of at most {MAX_URL_LENGTH} characters")
@@ -64,6 +66,7 @@ class Endpoint:
             target=(target if target.startswith("/") else "/" + target).encode("ascii"),
             authority=name if port == DEFAULT_PORTS[scheme] else f"{name}:{port}",
             tls=tls,
+            connection_limit=connection_limit,
         )
 
 

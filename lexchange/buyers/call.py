@@ -38,7 +38,7 @@ class BuyerCall:
 
 def compile_call(delivery: BuyerDelivery) -> BuyerCall:
     """Compile an endpoint; raises ValueError saying what was expected where the configuration cannot work."""
-    endpoint = Endpoint.parse(delivery.url, tls=delivery.tls)
+    endpoint = Endpoint.parse(delivery.url, tls=delivery.tls, connection_limit=delivery.connection_limit)
     return BuyerCall(
         delivery=delivery,
         endpoint=endpoint,

@@ -228,7 +228,7 @@ class BuyerClient:
         return head
 
     def _open_pool(self, endpoint: Endpoint) -> Pool:
-        pool = self._pools[endpoint.origin] = Pool(self._limits)
+        pool = self._pools[endpoint.origin] = Pool(self._limits, endpoint.connection_limit)
         return pool
 
     # ------------------------------------------------------------------------------- opening connections

@@ -190,14 +190,15 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """The connections to one origin: at most `max_connections_per_endpoint`, and calls that wait in line for one.
+    """The connections to one origin: at most `connection_limit`, and calls that wait in line for one.
 
     A place is counted from before a connection is opened until it is closed. While anybody waits, none is idle.
     """
 
-    def __init__(self, limits: ClientLimits) -> None:
+    def __init__(self, limits: ClientLimits, connection_limit: int | None = None) -> None:
         self.connections: set[Connection] = set()
         self._limits = limits
+        self._connection_limit = connection_limit or limits.max_connections_per_endpoint
         self._idle: list[Connection] = []
         self._place_count = 0
         self._is_closed = False
@@ -218,7 +219,7 @@ class Pool:
         while True:
             if connection := self.take_idle(loop.time()):
                 return connection
-            if self._place_count < self._limits.max_connections_per_endpoint:
+            if self._place_count < self._connection_limit:
                 self._place_count += 1
                 return None
             turn = await self._wait(deadline)

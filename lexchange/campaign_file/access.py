@@ -25,11 +25,12 @@ _KINDS = ("basic", "bearer", "oauth2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What goes with every request to a buyer."""
+    """What goes with every request to a buyer, and over how many connections."""
 
     header: Header | None = None
     oauth2: OAuth2Client | None = None
     tls: TlsFiles | None = None
+    connection_limit: int | None = None
 
 
 def read_url(value: Value, setting: Setting) -> str:

@@ -1,13 +1,15 @@
 """Reads buyers: who they are, which leads they want and when. Their endpoints are next door."""
 
+from dataclasses import replace
 from functools import partial
 
+from lexchange.breaker import DEFAULT_BREAKER, BreakerMode, BreakerRule
 from lexchange.campaign import Buyer
 from lexchange.campaign_file.access import Access, read_auth, read_tls
 from lexchange.campaign_file.endpoints import NO_ENDPOINT, read_ping, read_post
 from lexchange.campaign_file.filters import read_filters
 from lexchange.campaign_file.reading import Section, Unreadable, Value, once_each
-from lexchange.campaign_file.scalars import choice, known_name, label, matching, money, whole
+from lexchange.campaign_file.scalars import choice, known_name, label, matching, money, one_of, whole
 from lexchange.campaign_file.schedule import Schedule, read_schedule, read_time_zone
 from lexchange.campaign_file.scope import Claims, Scope
 from lexchange.campaign_file.sources import read_buyer_caps
@@ -17,6 +19,7 @@ BUYER_ID = matching("[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, _, . or -"
 PRIORITY = whole(0, 1_000_000)
 WEIGHT = whole(0, 1_000_000)
 PER_SECOND = whole(1, 1_000_000)
+CONNECTIONS = whole(1, 1_000)
 
 
 def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
@@ -31,8 +34,7 @@ def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
         time_zone = section.take("time_zone", read_time_zone, schedule.time_zone)
         if schedule.time_zone not in (None, time_zone):
             value.report(f"schedule and time_zone differ: {schedule.time_zone} and {time_zone}")
-        tls = section.take("tls", partial(read_tls, setting=scope.setting), None)
-        access = section.take("auth", partial(read_auth, setting=scope.setting, tls=tls), Access(tls=tls))
+        access = _read_access(section, scope)
         return Buyer(
             buyer=buyer,
             name=section.take("name", label, buyer),
@@ -47,9 +49,16 @@ def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
             ping_limit_per_second=section.take("ping_limit", _read_ping_limit, None),
             schedule=schedule.hours,
             time_zone=time_zone,
+            breaker=section.take("breaker", _read_breaker, DEFAULT_BREAKER),
             ping=section.take("ping", partial(read_ping, scope=scope, access=access, has_bid=has_bid), None),
             post=section.need("post", partial(read_post, scope=scope, access=access, has_ping=has_ping), NO_ENDPOINT),
         )
+
+
+def _read_access(section: Section, scope: Scope) -> Access:
+    tls = section.take("tls", partial(read_tls, setting=scope.setting), None)
+    access = section.take("auth", partial(read_auth, setting=scope.setting, tls=tls), Access(tls=tls))
+    return replace(access, connection_limit=section.take("connection_limit", CONNECTIONS, None))
 
 
 def _read_sources(value: Value, scope: Scope) -> tuple[frozenset[str] | None, frozenset[str]]:
@@ -61,6 +70,23 @@ def _read_sources(value: Value, scope: Scope) -> tuple[frozenset[str] | None, fr
         if given == ["only"]:
             return frozenset(section.need("only", read_names, ())), frozenset()
         return None, frozenset(section.need("except", read_names, ()))
+
+
+def _read_breaker(value: Value) -> BreakerRule:
+    default = DEFAULT_BREAKER
+    with Section(value) as section:
+        rule = BreakerRule(
+            mode=section.take("mode", one_of(BreakerMode), BreakerMode.ENFORCE),
+            failures=section.take("failures", whole(1, 10_000), default.failures),
+            percent=section.take("percent", whole(1, 100), default.percent),
+            of=section.take("of", whole(1, 1_000_000), default.of),
+            within_s=section.take("within_s", whole(1, 3_600), default.within_s),
+            pause_s=section.take("pause_s", whole(1, 86_400), default.pause_s),
+            max_pause_s=section.take("max_pause_s", whole(1, 86_400), default.max_pause_s),
+        )
+        if rule.max_pause_s < rule.pause_s:
+            value.report(f"expected max_pause_s to be at least pause_s; got {rule.max_pause_s} and {rule.pause_s}")
+        return rule
 
 
 def _read_ping_limit(value: Value) -> int:

@@ -4,6 +4,7 @@ from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector
 from lexchange.storage.store import Store
 from lexchange.storage.values import (
+    BreakerRow,
     CallMark,
     CallOutcome,
     CallStart,
@@ -15,6 +16,7 @@ from lexchange.storage.values import (
 
 __all__ = [
     "Audit",
+    "BreakerRow",
     "CallMark",
     "CallOutcome",
     "CallStart",

@@ -1,6 +1,7 @@
 """What operators ask: how a ping went, what became of a lead, and which leads nobody knows the end of.
 
-Its lists are read beside the traffic. The one thing it changes is a lead whose outcome an operator has found out.
+Its lists are read beside the traffic. It changes what an operator knows better: the outcome of a lead that nobody
+knows, and a breaker whose buyer is back.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from dataclasses import replace
 from lexchange.lead import Lead, LeadState, Ping
 from lexchange.reasons import Reason
 from lexchange.storage import statements, units
-from lexchange.storage.connector import Connector, Value
-from lexchange.storage.rows import leads, pings
+from lexchange.storage.connector import Connector, Statement, Value
+from lexchange.storage.rows import breakers, leads, pings
+from lexchange.storage.values import BreakerRow
 
 SEARCHED_ROWS = 100_000  # the newest ones, among which a source or a reason is looked for
 ANY_TIME_MS = 1 << 62
@@ -68,6 +70,16 @@ class Audit:
             resolved = replace(resolved, reason="", price_micros=_price_micros(lead))
         unit = units.end_lead(resolved, before=before, releases=releases)
         return (await self._connector.write(unit)).failed_guard is None
+
+    async def breakers(self) -> list[BreakerRow]:
+        """The latest word on every breaker that has ever opened."""
+        return breakers(await self._connector.scan(statements.BREAKERS))
+
+    async def reset_breakers(self, campaign: str, buyer: str, *, now_ms: int) -> bool:
+        """Have every process close this buyer's breakers; False when none has ever opened."""
+        statement = Statement(sql=statements.RESET_BREAKERS, params=(now_ms, now_ms, campaign, buyer))
+        (rows,) = (await self._connector.write((statement,))).rows
+        return bool(rows)
 
     async def _lead(self, sql: str, params: Sequence[Value]) -> Lead | None:
         found = leads(await self._connector.read(sql, params))

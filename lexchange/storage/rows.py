@@ -4,7 +4,7 @@ A field of lead.py that is no column is part of the `record`, so a new one is st
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -24,6 +24,7 @@ from lexchange.lead import (
     SkipReason,
 )
 from lexchange.storage.connector import Row, Value
+from lexchange.storage.values import BreakerRow
 
 # The order is that of the inserts in statements.py and of the views in migrations/0001_init.sql.
 PING_COLUMNS = (
@@ -69,6 +70,21 @@ def leads(rows: Iterable[Row]) -> list[Lead]:
 def late_answer_row(owner_id: str, answer: BuyerPing) -> tuple[Value, ...]:
     """The columns of `late_answers`."""
     return owner_id, answer.buyer, _json(answer)
+
+
+_BREAKER_COLUMNS = tuple(each.name for each in fields(BreakerRow))
+_breaker_values = attrgetter(*_BREAKER_COLUMNS)
+
+
+def breaker_row(row: BreakerRow) -> tuple[Value, ...]:
+    """The columns of `breakers` but an operator's."""
+    return tuple(_breaker_values(row))
+
+
+def breakers(rows: Iterable[Row]) -> list[BreakerRow]:
+    """Rows of `breakers`, in their order."""
+    found = (BreakerRow(**dict(zip(_BREAKER_COLUMNS, row, strict=True))) for row in rows)
+    return [replace(row, is_enforced=bool(row.is_enforced)) for row in found]
 
 
 def _json(value: object) -> str:

@@ -150,6 +150,27 @@ ABANDON_CALL = """
 DELETE FROM remembered_calls
 WHERE src = ? AND idempotency_key = ? AND created_ms = ? AND state = 'running' AND lead_id IS NULL"""
 
+# ---------------------------------------------------------------------------------------------- buyers' health
+
+RECORD_BREAKER = """
+INSERT INTO breakers (campaign, buyer, stage, state, is_enforced, why, changed_ms, retry_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (campaign, buyer, stage) DO UPDATE SET state = excluded.state, is_enforced = excluded.is_enforced,
+    why = excluded.why, changed_ms = excluded.changed_ms, retry_ms = excluded.retry_ms"""
+
+BREAKER_RESETS = (
+    "SELECT campaign, buyer, MAX(reset_ms) FROM breakers WHERE reset_ms IS NOT NULL GROUP BY campaign, buyer"
+)
+
+BREAKERS = """
+SELECT campaign, buyer, stage, state, is_enforced, why, changed_ms, retry_ms FROM breakers
+ORDER BY campaign, buyer, stage"""
+
+RESET_BREAKERS = """
+UPDATE breakers SET reset_ms = ?, state = 'closed', why = '', changed_ms = ?, retry_ms = NULL
+WHERE campaign = ? AND buyer = ?
+RETURNING stage"""
+
 # -------------------------------------------------------------------------------------------------- configuration
 
 RECORD_CONFIG = """

@@ -14,9 +14,10 @@ from lexchange.lead import BuyerPing, CapTake, Fingerprint, Lead, LeadState, Pin
 from lexchange.storage import statements, units
 from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector, Statement
-from lexchange.storage.rows import pings
+from lexchange.storage.rows import breaker_row, pings
 from lexchange.storage.sqlite import SqliteConnector
 from lexchange.storage.values import (
+    BreakerRow,
     CallMark,
     CallOutcome,
     CallStart,
@@ -217,6 +218,17 @@ class Store:
         """Forget a running call: a refused one may be made again. One with an answer or a claimed lead stays."""
         params = (src, mark.idempotency_key, mark.begun_ms)
         await self._connector.write((Statement(sql=statements.ABANDON_CALL, params=params),))
+
+    # ------------------------------------------------------------------------------------------ buyers' health
+
+    async def record_breaker(self, row: BreakerRow) -> None:
+        """Keep the latest word on a breaker."""
+        await self._connector.write((Statement(sql=statements.RECORD_BREAKER, params=breaker_row(row)),))
+
+    async def breaker_resets(self) -> dict[tuple[str, str], int]:
+        """When an operator last reset a buyer's breakers, in epoch ms: by campaign and buyer."""
+        rows = await self._connector.read(statements.BREAKER_RESETS)
+        return {(campaign, buyer): reset_ms for campaign, buyer, reset_ms in rows}
 
     # ---------------------------------------------------------------------------------------------- configuration
 

@@ -70,3 +70,17 @@ class CallMark:
 
     idempotency_key: str
     begun_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerRow:
+    """The latest word on one of a buyer's breakers. Stage and state are those of `breaker.py`."""
+
+    campaign: str
+    buyer: str
+    stage: str
+    state: str
+    is_enforced: bool
+    why: str
+    changed_ms: int
+    retry_ms: int | None = None  # while open: when a call may find out whether he is back

@@ -15,7 +15,7 @@ A step's `data` changes the published example's; "SRC", "KEY" and "ping_id" like
 `text` its bytes, `headers` go with it, `times` repeats it, `wait_ms` comes before it.
 `expect` holds every member of the answer but `message`, which must be there with every no; `http` is 200 unless given.
 "$ping_id", "$lead_id" and "$delivery_id" (and "$ping_id.second" and so on) stand for an id: its form is checked, and it
-is the same wherever its name is.
+is the same wherever its name is; "$ping_id.*" is any.
 """
 
 import copy
@@ -113,7 +113,8 @@ class Names:
         for name, pattern in IDS.items():
             if name in answer and name in expected:
                 assert pattern.fullmatch(answer[name]), f"{name} {answer[name]}"
-                expected[name] = self._ids.setdefault(expected[name], answer[name])
+                is_any = expected[name].endswith(".*")
+                expected[name] = answer[name] if is_any else self._ids.setdefault(expected[name], answer[name])
         assert answer == expected
 
 

@@ -23,6 +23,7 @@ from lexchange.campaign import (
 )
 from lexchange.config import Limits
 from lexchange.errors import StorageError
+from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from tests.unit.examples import DATA, NOW_MS, a_buyer, a_route, an_endpoint
 
@@ -95,6 +96,7 @@ class Held:
             client=cast(BuyerClient, self.client),
             limits=Limits(late_grace_ms=500),
             background=self.background,
+            gates=Gates(lambda *_: None),
             on_late=self.on_late,
         )
         started_s = time.perf_counter()

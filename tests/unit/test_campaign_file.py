@@ -15,8 +15,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lexchange import access, breaker, filters, transforms
 from lexchange import campaign as domain
-from lexchange import filters, transforms
 from lexchange.campaign import DATA_FIELDS, Campaign, FieldType, PayoutMode, PayoutRule
 from lexchange.campaign_file import LoadedCampaigns, config_version, describe, load_campaigns
 from lexchange.errors import ConfigError
@@ -204,6 +204,9 @@ def test_every_key_of_a_buyer_reaches_its_value() -> None:
     )
     hours = domain.OpenHours(days=frozenset({0, 1, 2, 3, 4}), from_minute=480, to_minute=1200)
     assert (buyer.schedule, buyer.time_zone) == ((hours,), "America/New_York")
+    assert buyer.breaker == breaker.BreakerRule(mode=breaker.BreakerMode.ENFORCE)
+    assert fixed.breaker.mode is breaker.BreakerMode.SHADOW
+    assert buyer.post.connection_limit == 20
     assert (fixed.name, fixed.bid_micros, fixed.ping) == ("fixed_buyer", 3_500_000, None)
     assert (fixed.only_sources, fixed.except_sources) == (None, frozenset({"EVERY_SRC"}))
 
@@ -559,7 +562,8 @@ def test_schema_and_values_have_the_same_choices() -> None:
     """A choice added to campaign.py or filters.py is one that editors offer."""
     ours = {
         tuple(member.value for member in kind)
-        for kind in (*vars(domain).values(), *vars(filters).values())
+        for kind in [each for module in (domain, filters, access) for each in vars(module).values()]
+        + [breaker.BreakerMode]
         if isinstance(kind, type) and issubclass(kind, StrEnum) and kind is not StrEnum
     }
     lists = {frozenset(choices) for choices in enums(SCHEMA)}

@@ -3,6 +3,7 @@ from typing import Any, cast
 
 import pytest
 
+from lexchange.breaker import DEFAULT_BREAKER, Breaker
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
 from lexchange.buyers.mapping import MappingValues
 from lexchange.campaign import Cast, MappedField
@@ -40,7 +41,8 @@ async def delivered(client: FakeClient, left_s: float = 10, **endpoint: Any) -> 
     route = a_route(a_buyer("acme", post=an_endpoint("acme", **endpoint)))
     deadline = asyncio.get_running_loop().time() + left_s
     post = route.live.buyers["acme"].post
-    return await deliver(ATTEMPT, post, VALUES, client=cast(BuyerClient, client), deadline=deadline)
+    breaker = Breaker(DEFAULT_BREAKER, lambda _: None)
+    return await deliver(ATTEMPT, post, VALUES, client=cast(BuyerClient, client), breaker=breaker, deadline=deadline)
 
 
 @pytest.mark.parametrize(
