@@ -94,7 +94,7 @@ class Auction:
         self._watched: dict[str, Breaker] = {}  # asked, and his breaker has not heard what came of it
         self._unheard = 0  # calls still running, timed out or not
         self._bids: list[Bidder] = []
-        self._best: Bidder | None = None
+        self._top: list[Bidder] = []  # the best bids so far, as many as may share the lead
         self._late: list[BuyerPing] = []
         self.pings: dict[str, BuyerPing] = {}
 
@@ -125,6 +125,10 @@ class Auction:
         finally:
             for handle in handles:
                 handle.cancel()
+        for bidder in self._bids:
+            if bidder.adjustment:
+                worth_micros = bidder.worth(bidder.bid_micros)
+                self.pings[bidder.buyer] = replace(self.pings[bidder.buyer], worth_micros=worth_micros)
         return rank(self._terms.routing.mode, self._bids, self._terms.seed)
 
     # ---- asking ----
@@ -220,7 +224,8 @@ class Auction:
         mode = terms.routing.mode
         if self._settled.done():
             return
-        if any(can_still_win(mode, bidder, self._best, terms.seed) for bidder in self._open.values()):
+        last = self._top[-1] if len(self._top) == terms.routing.sell_to else None
+        if any(can_still_win(mode, bidder, last, terms.seed) for bidder in self._open.values()):
             return
         self._settled.set_result(None)
         self.pings |= {name: self._unanswered(name, PingOutcome.OPEN) for name in self._open}
@@ -228,8 +233,8 @@ class Auction:
 
     def _bid(self, bidder: Bidder) -> None:
         self._bids.append(bidder)
-        best = [bidder] if self._best is None else [self._best, bidder]
-        self._best = rank(self._terms.routing.mode, best, self._terms.seed)[0]
+        routing = self._terms.routing
+        self._top = rank(routing.mode, [*self._top, bidder], self._terms.seed)[: routing.sell_to]
 
     def _bidder(self, buyer: Buyer, bid_micros: int) -> Bidder:
         return Bidder(
@@ -238,6 +243,8 @@ class Auction:
             priority=buyer.priority,
             weight=buyer.weight,
             turn_ms=self._terms.turns.get(buyer.buyer, 0),
+            adjustment=buyer.bid_adjustment,
+            is_exclusive=buyer.is_exclusive,
         )
 
     def _stand_fixed(self, buyer: Buyer) -> None:

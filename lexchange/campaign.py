@@ -312,6 +312,14 @@ class BuyerDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BidAdjustment:
+    """What a bid is worth to us when bids are compared: `bid * factor + amount_micros`. The price stays the bid."""
+
+    factor: Fraction = Fraction(1)
+    amount_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Buyer:
     """Who buys leads. Without a `ping` endpoint he stands in the auction with his fixed `bid_micros`."""
 
@@ -320,6 +328,8 @@ class Buyer:
     post: BuyerDelivery
     ping: BuyerDelivery | None = None
     bid_micros: int | None = None
+    bid_adjustment: BidAdjustment | None = None
+    is_exclusive: bool = False  # where leads are shared, he takes them alone or not at all
     is_active: bool = True
     priority: int = 1  # lower first
     weight: int = 1
@@ -342,6 +352,7 @@ class Routing:
     post_timeout_ms: int = 10_000  # whole delivery, all attempts
     ping_ttl_s: int = 900
     min_bid_micros: int = 0
+    sell_to: int = 1  # so many buyers may share a lead, each at his own price
     on_post_reject: OnPostReject = OnPostReject.STOP
     allow_loss: bool = False  # next_bidder may sell below the promised payout
     max_attempts: int = 5

@@ -5,7 +5,7 @@ costs more than deciding what is in it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -38,17 +38,22 @@ class PingDraft:
         listed = [{"field": each.field, "code": each.code, "message": each.message} for each in problems]
         return self._ping(PingState.NO_SALE, bids, reason=reason, problems=listed)
 
-    def offered(self, winner: Bidder, bids: Bids) -> Ping:
-        """The winner wants it; the source is promised its payout."""
-        split = source_payout(self.route.payout, winner.bid_micros)
-        assert split is not None, "a bid that cannot pay the source has not bid"
+    def offered(self, winners: Sequence[Bidder], bids: Bids) -> Ping:
+        """The winners want it; the source is promised its payout, for each of them where they share it."""
+        payouts = {winner.buyer: self._payout_micros(winner) for winner in winners}
+        is_shared = self.route.live.campaign.routing.sell_to > 1
         return self._ping(
             PingState.OFFERED,
-            bids,
-            winner=winner.buyer,
-            bid_micros=winner.bid_micros,
-            payout_micros=split.payout_micros,
+            _with_payouts(bids, payouts) if is_shared else bids,
+            winners=list(payouts),
+            bid_micros=sum(winner.bid_micros for winner in winners),
+            payout_micros=sum(payouts.values()),
         )
+
+    def _payout_micros(self, winner: Bidder) -> int:
+        split = source_payout(self.route.payout, winner.bid_micros)
+        assert split is not None, "a bid that cannot pay the source has not bid"
+        return split.payout_micros
 
     def offered_as_test(self, payout_micros: int) -> Ping:
         """Nobody was asked."""
@@ -61,7 +66,7 @@ class PingDraft:
         *,
         reason: str = "",
         problems: Sequence[dict[str, str]] = (),
-        winner: str | None = None,
+        winners: Sequence[str] = (),
         bid_micros: int | None = None,
         payout_micros: int | None = None,
     ) -> Ping:
@@ -76,7 +81,8 @@ class PingDraft:
             state=state,
             config_version=self.config_version,
             reason=reason,
-            winner=winner,
+            winner=winners[0] if winners else None,
+            winners=list(winners) if campaign.routing.sell_to > 1 else [],
             bid_micros=bid_micros,
             payout_micros=payout_micros,
             payout_rule=self.route.payout_text,
@@ -114,13 +120,20 @@ def new_lead(
 
 
 def without_slot(bids: Bids, loser: Bidder) -> Bids:
-    """The bids after the best one's last cap slot went to another ping."""
+    """The bids after a winner's last cap slot went to another ping."""
     return Bids(
         buyers=[_cap_full(part) if part.buyer == loser.buyer else part for part in bids.buyers],
         ranked=[bidder for bidder in bids.ranked if bidder is not loser],
         seed=bids.seed,
         turns=bids.turns,
     )
+
+
+def _with_payouts(bids: Bids, payouts: Mapping[str, int]) -> Bids:
+    parts = [
+        replace(part, payout_micros=payouts[part.buyer]) if part.buyer in payouts else part for part in bids.buyers
+    ]
+    return replace(bids, buyers=parts)
 
 
 def _cap_full(part: BuyerPing) -> BuyerPing:

@@ -1,14 +1,14 @@
 """Duplicates: when two leads are the same person. Pure; the store remembers the fingerprints.
 
-A digest is made of the campaign's chosen fields, normalised: case and blanks never make a difference, phones are
-compared by their last ten digits. A lead that lacks one of the fields equals nobody.
+A digest is made of the campaign's chosen fields, normalised: case and blanks never make a difference, phones (the
+field `phone`, and those of that type) are compared by their last ten digits. A lead that lacks one equals nobody.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 
-from lexchange.campaign import Campaign, DuplicateScope
+from lexchange.campaign import Campaign, DuplicateScope, FieldType
 from lexchange.lead import Fingerprint
 
 HOUR_MS = 3_600_000
@@ -23,7 +23,8 @@ def fingerprint(
     rule = campaign.duplicates
     if rule is None:
         return None
-    values = [_normal(name, data.get(name, "")) for name in rule.fields]
+    phones = {"phone"} | {spec.name for spec in campaign.fields if spec.type is FieldType.PHONE}
+    values = [_normal(data.get(name, ""), is_phone=name in phones) for name in rule.fields]
     if not all(values):
         return None
     return Fingerprint(
@@ -41,7 +42,7 @@ def scope_key(scope: DuplicateScope, *, src: str, buyer: str) -> str:
     return f"buyer:{buyer}" if scope is DuplicateScope.BUYER else ""
 
 
-def _normal(name: str, value: str) -> str:
-    if name == "phone":
+def _normal(value: str, *, is_phone: bool) -> str:
+    if is_phone:
         return NOT_DIGITS.sub("", value)[-10:]
     return BLANKS.sub(" ", value).strip().casefold()

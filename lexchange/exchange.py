@@ -6,11 +6,9 @@ What is answered is durable before; what is claimed is durable before its buyer 
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from lexchange import answers
 from lexchange.admission import authorise, early_rejection, with_ping_id
@@ -25,29 +23,23 @@ from lexchange.catalog import Catalog, Route
 from lexchange.clock import Clock
 from lexchange.config import Limits
 from lexchange.drafts import PingDraft, digest, new_lead, without_slot
-from lexchange.errors import RequestRefused, StorageError
+from lexchange.errors import RequestRefused
 from lexchange.fields import Checked, Stage, fill_from_ping, frozen_problems
 from lexchange.ids import Ids, is_ping_id
 from lexchange.lead import AttemptOutcome, BuyerPing, Lead, LeadState, Ping, PingState
 from lexchange.market import Market
 from lexchange.offers import offers_of_bids, offers_of_ping
+from lexchange.once import Once, Progress
 from lexchange.reasons import Reason
+from lexchange.routing import choose
 from lexchange.sale import NotClaimed, Offer, Sale, SaleRule
-from lexchange.storage import CallMark, CallOutcome, CallStart, ClaimOutcome, Store
+from lexchange.storage import ClaimOutcome, Store
 from lexchange.telemetry import log_event
 
 SYNTHETIC_PAYOUT_MICROS = 1_000_000  # what a test call is told
 AFTER_REJECTION = frozenset({AttemptOutcome.REJECTED})
 AFTER_REJECTION_OR_UNSENT = frozenset({AttemptOutcome.REJECTED, AttemptOutcome.NOT_SENT})
-Story = Callable[[], Coroutine[Any, Any, PostAnswer]]
 LateAnswers = Callable[[list[BuyerPing]], Awaitable[None]]
-
-
-class Progress:
-    """How far a post has come: what is answered when its caller's deadline, or the store, ends first."""
-
-    mark: CallMark | None = None  # of its idempotency key
-    lead: Lead | None = None  # in its last attempt, once it is claimed
 
 
 class Places:
@@ -90,6 +82,7 @@ class Exchange:
         self._pepper = pepper
         self._market = Market(store)
         self._watch = BuyerWatch(store, background, clock)
+        self._once = Once(store=store, background=background, clock=clock, limits=limits)
         self._places = Places(limits.in_flight)
 
     async def ping(self, call: Call) -> PingAnswer:
@@ -110,7 +103,7 @@ class Exchange:
             lead = self._new_lead(route, checked, call.ping_id)
             progress = Progress()
             story = partial(self._post, route, call, checked, lead, progress)
-            return await self._to_its_end(call, progress, story)
+            return await self._once.run(call, progress, story)
 
     async def direct_post(self, call: Call) -> PostAnswer:
         """Sell a full lead in one call: the eligible buyers in routing order, until one takes it."""
@@ -119,7 +112,7 @@ class Exchange:
             lead = self._new_lead(route, checked, None)
             progress = Progress()
             story = partial(self._direct_post, route, call, checked, lead, progress)
-            return await self._to_its_end(call, progress, story)
+            return await self._once.run(call, progress, story)
 
     # ---- every call ----
 
@@ -140,12 +133,15 @@ class Exchange:
 
         values = self._values(route, data, now_ms, ping_id=draft.ping_id)
         bids = await self._collect_bids(route, values, deadline, on_late)
-        while bids.ranked:
-            winner = bids.ranked[0]
-            ping = draft.offered(winner, bids)
-            if await self._store.record_ping(ping, holds=self._market.holds(route, winner, now_ms)) is None:
+        routing = route.live.campaign.routing
+        while winners := choose(routing.mode, bids.ranked, routing.sell_to):
+            ping = draft.offered(winners, bids)
+            holds = [(take, winner) for winner in winners for take in self._market.holds(route, winner, now_ms)]
+            full = await self._store.record_ping(ping, holds=[take for take, _ in holds])
+            if full is None:
                 return answers.offered(ping)
-            bids = without_slot(bids, winner)  # it went to another ping: the next best bid wins
+            loser = next(winner for take, winner in holds if take == full)
+            bids = without_slot(bids, loser)  # it went to another ping: the next best bid wins
         return await self._no_sale(draft.unsold(Reason.NO_ELIGIBLE_BUYER, bids=bids))
 
     async def _collect_bids(
@@ -247,8 +243,9 @@ class Exchange:
             return answers.rejected_post(reason)
         routing = route.live.campaign.routing
         moves_on = AFTER_REJECTION if routing.on_post_reject is OnPostReject.NEXT_BIDDER else frozenset()
-        rule = self._rule(route, moves_on=moves_on, may_pass_over=False)
-        return await self._sell(route, lead, offers_of_ping(route, ping, lead), rule, progress)
+        rule = self._rule(route, moves_on=moves_on, may_pass_over=routing.sell_to > 1)
+        offers = offers_of_ping(route, ping, lead, with_followers=bool(moves_on))
+        return await self._sell(route, lead, offers, rule, progress)
 
     async def _direct_post(
         self, route: Route, call: Call, checked: Checked, lead: Lead, progress: Progress
@@ -274,6 +271,7 @@ class Exchange:
         return SaleRule(
             moves_on=moves_on,
             may_pass_over=may_pass_over,
+            sell_to=routing.sell_to,
             max_attempts=routing.max_attempts,
             deadline=asyncio.get_running_loop().time() + routing.post_timeout_ms / 1000,
         )
@@ -341,54 +339,6 @@ class Exchange:
         unsold = replace(lead, state=LeadState.REJECTED, reason=reason)
         await self._store.claim_lead(unsold, takes=[], fingerprints=[], now_ms=lead.created_ms)
         return answers.settled(unsold)
-
-    async def _to_its_end(self, call: Call, progress: Progress, story: Story) -> PostAnswer:
-        """Run a post so that a caller who hangs up cannot cut it; he is answered by his deadline all the same."""
-        task = self._background.spawn(self._once(call, progress, story))
-        if call.deadline is None:
-            return await asyncio.shield(task)
-        reserve_s = self._limits.answer_reserve_ms / 1000
-        left_s = call.deadline - asyncio.get_running_loop().time() - reserve_s
-        done, _ = await asyncio.wait({task}, timeout=max(0.0, left_s))
-        return task.result() if done else answers.still_delivering(progress.lead)
-
-    async def _once(self, call: Call, progress: Progress, story: Story) -> PostAnswer:
-        """With an idempotency key: a repeat of the call gets the first answer instead of a second story."""
-        if not call.idempotency_key:
-            return await story()
-        now_ms = self._clock.now_ms()
-        started = await self._store.begin_call(
-            call.src,
-            call.idempotency_key,
-            digest({**call.data, "ping_id": call.ping_id}),
-            now_ms=now_ms,
-            remember_ms=self._limits.idempotency_h * 3_600_000,
-        )
-        if started.outcome is not CallOutcome.NEW:
-            return await self._repeat(started)
-        progress.mark = CallMark(idempotency_key=call.idempotency_key, begun_ms=now_ms)
-        try:
-            answer = await story()
-        except BaseException:
-            with suppress(StorageError):  # the caller hears why his call broke; the key is free after a minute anyway
-                await self._store.abandon_call(call.src, progress.mark)  # unless its lead is claimed
-            raise
-        try:
-            await self._store.finish_call(call.src, progress.mark, answers.dump_answer(answer))
-        except StorageError as error:  # what has happened is told all the same; a repeat is answered from the lead
-            log_event("answer_not_remembered", lead_id=answer.lead_id, error=str(error))
-        return answer
-
-    async def _repeat(self, first: CallStart) -> PostAnswer:
-        """The answer of the first call; where it never came to answer, what became of its lead."""
-        if first.outcome is CallOutcome.REPLAY:
-            return answers.load_answer(first.answer)
-        if first.outcome is CallOutcome.REUSED:
-            raise RequestRefused(Reason.IDEMPOTENCY_KEY_REUSED)
-        lead = await self._store.audit.find_lead(first.lead_id) if first.lead_id else None
-        if lead is None or lead.state in (LeadState.CLAIMED, LeadState.SENDING):
-            raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
-        return answers.settled(lead)
 
 
 def _is_postable(ping: Ping, lead: Lead) -> bool:

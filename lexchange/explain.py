@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lexchange.campaign import RoutingMode
-from lexchange.lead import Attempt, BuyerPing, Lead, LeadState, Ping, PingOutcome, PingState
+from lexchange.lead import Attempt, AttemptOutcome, BuyerPing, Lead, LeadState, Ping, PingOutcome, PingState
 from lexchange.money import format_micros
 
 Facts = dict[str, Any]
@@ -77,31 +77,37 @@ def _ping_answer(ping: Ping) -> str:
     if ping.state is PingState.NO_SALE:
         return f"rejected: {ping.reason}"
     payout = format_micros(ping.payout_micros or 0, 2)
-    won = f"won by {ping.winner}" if ping.winner else "a test, no buyer was asked"
+    won = f"won by {', '.join(_winners(ping))}" if ping.winner else "a test, no buyer was asked"
     return f"accepted at a payout of {payout}, {won}"
 
 
 def _lead_answer(lead: Lead) -> str:
     if lead.state is LeadState.DELIVERED:
-        return f"delivered to {lead.buyer}" if lead.buyer else "delivered: a test, no buyer was called"
+        return f"delivered to {', '.join(_winners(lead))}" if lead.buyer else "delivered: a test, no buyer was called"
     if lead.state in (LeadState.CLAIMED, LeadState.SENDING):
         return f"in progress at {lead.buyer}"
     kept = "; whether the buyer has it is not known, see lexchange reconcile" if lead.state is LeadState.UNKNOWN else ""
     return f"{'rejected' if lead.state is LeadState.REJECTED else 'failed'}: {lead.reason}{kept}"
 
 
+def _winners(record: Ping | Lead) -> list[str]:
+    """Who was to have the lead; of a lead, who has it, or may have it."""
+    if isinstance(record, Ping):
+        return record.winners or [record.winner or ""]
+    took = [attempt.buyer for attempt in record.attempts if attempt.outcome is AttemptOutcome.ACCEPTED]
+    return took or [record.buyer or ""]
+
+
 def _payout(bid_micros: int | None, payout_micros: int | None, rule: str) -> Facts | None:
     if bid_micros is None or payout_micros is None:
         return None
-    margin_micros = bid_micros - payout_micros
-    amounts = [format_micros(abs(each), 2) for each in (bid_micros, payout_micros, margin_micros)]
-    sign = "-" if margin_micros < 0 else ""
+    amounts = [_signed(each) for each in (bid_micros, payout_micros, bid_micros - payout_micros)]
     return {
         "price": amounts[0],
         "payout": amounts[1],
-        "margin": sign + amounts[2],
+        "margin": amounts[2],
         "rule": rule,
-        "text": f"{amounts[0]} by {rule or 'promise'} = {amounts[1]} to the source, margin {sign}{amounts[2]}",
+        "text": f"{amounts[0]} by {rule or 'promise'} = {amounts[1]} to the source, margin {amounts[2]}",
     }
 
 
@@ -144,19 +150,33 @@ def _verdict(part: BuyerPing, record: Ping | Lead) -> str:
 def _bidder_verdict(part: BuyerPing, record: Ping | Lead) -> str:
     assert part.bid_micros is not None
     bid = format_micros(part.bid_micros, 2)
-    winner = record.winner if isinstance(record, Ping) else record.buyer
-    if part.buyer == winner:
-        return f"won with {bid}"
-    best_micros = max((each.bid_micros or 0 for each in record.buyers if each.buyer == winner), default=0)
+    if part.worth_micros is not None:
+        bid += f" (counted as {_signed(part.worth_micros)})"
+    winners = _winners(record)
+    if part.buyer in winners:
+        share = (
+            f", {format_micros(part.payout_micros, 2)} of it to the source" if part.payout_micros is not None else ""
+        )
+        return f"won with {bid}{share}"
     if part.skip:
         return f"lost with {bid}: {part.detail}"
-    if winner is None:
+    if winners == [""]:
         return f"bid {bid}"
-    if record.routing_mode != RoutingMode.HIGHEST_BID:
-        return f"lost with {bid}: {winner} stood before him by {record.routing_mode}"
-    if part.bid_micros == best_micros:
-        return f"lost with {bid} to the same bid of {winner}: lower priority number first, then the id"
-    return f"lost with {bid} to {format_micros(best_micros, 2)} of {winner}"
+    names = ", ".join(winners)
+    if len(winners) > 1 or record.routing_mode != RoutingMode.HIGHEST_BID:
+        return f"lost with {bid}: {names} stood before him by {record.routing_mode}"
+    best = next((each for each in record.buyers if each.buyer in winners), part)
+    if _worth(part) == _worth(best):
+        return f"lost with {bid} to the same bid of {names}: lower priority number first, then the id"
+    return f"lost with {bid} to {_signed(_worth(best))} of {names}"
+
+
+def _worth(part: BuyerPing) -> int:
+    return (part.bid_micros or 0) if part.worth_micros is None else part.worth_micros
+
+
+def _signed(micros: int) -> str:
+    return f"{'-' if micros < 0 else ''}{format_micros(abs(micros), 2)}"
 
 
 def _attempt(attempt: Attempt) -> Facts:
@@ -166,6 +186,7 @@ def _attempt(attempt: Attempt) -> Facts:
         "outcome": attempt.outcome,
         "detail": attempt.detail,
         "bid": format_micros(attempt.bid_micros, 2),
+        "payout": format_micros(attempt.payout_micros, 2),
         "price": format_micros(attempt.price_micros, 2) if attempt.price_micros is not None else None,
         "started": time_text(attempt.started_ms),
         "latency_ms": round(attempt.latency_us / 1000, 1) if attempt.latency_us is not None else None,

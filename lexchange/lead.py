@@ -81,6 +81,8 @@ class BuyerPing:
     skip: SkipReason | None = None
     detail: str = ""  # the failed rule, the error, the buyer's own reason
     bid_micros: int | None = None
+    worth_micros: int | None = None  # what his bid counted for, where it is adjusted
+    payout_micros: int | None = None  # what the source was promised for him, where several share the lead
     asked_ms: int | None = None  # epoch ms
     latency_us: int | None = None
     http_status: int | None = None
@@ -102,7 +104,8 @@ class Ping:
     config_version: str
     reason: str = ""  # why there was no sale
     detail: str = ""
-    winner: str | None = None
+    winner: str | None = None  # the best one, where several share the lead
+    winners: list[str] = field(default_factory=list)  # all of them, where several may
     bid_micros: int | None = None
     payout_micros: int | None = None
     payout_rule: str = ""  # what made the payout of the bid, e.g. revenue_share 0.85
@@ -136,6 +139,7 @@ class Attempt:
     delivery_id: str
     buyer: str
     bid_micros: int
+    payout_micros: int = 0  # what the source earns if he takes it
     outcome: AttemptOutcome = AttemptOutcome.SENDING
     started_ms: int
     latency_us: int | None = None
@@ -183,9 +187,9 @@ class Lead:
     config_version: str
     reason: str = ""
     detail: str = ""
-    delivery_id: str | None = None  # of the last attempt
+    delivery_id: str | None = None  # of the attempt that decided it, and until then the last
     buyer: str | None = None
-    price_micros: int | None = None  # what the buyer owes, once delivered
+    price_micros: int | None = None  # what the buyer owes, once delivered; the buyers, where several share the lead
     payout_micros: int | None = None  # what the source earns, once delivered; promised before
     payout_rule: str = ""
     routing_mode: str = ""

@@ -1,6 +1,6 @@
 """Offers: which buyers may get a lead, in which order, and for which payout. Pure.
 
-On a post the winner comes first, then whoever else bid and still covers the promise; on a direct post every bidder,
+On a post the winners come first, then whoever else bid and still covers the promise; on a direct post every bidder,
 best first, each with the payout his own bid makes.
 """
 
@@ -14,35 +14,55 @@ from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint
 from lexchange.lead import BuyerPing, CapTake, Lead, Ping, PingOutcome
 from lexchange.payout import source_payout
-from lexchange.routing import Bidder, rank
+from lexchange.routing import Bidder, choose, rank
 from lexchange.sale import Offer
 
 
-def offers_of_ping(route: Route, ping: Ping, lead: Lead) -> list[Offer]:
-    """The winner and his followers; none when the winner is no longer there to keep his promise."""
+def offers_of_ping(route: Route, ping: Ping, lead: Lead, *, with_followers: bool) -> list[Offer]:
+    """The winners, and who may follow; none when no winner is there any more to keep his promise."""
     routing = route.live.campaign.routing
     parts = {part.buyer: part for part in ping.buyers if part.outcome is PingOutcome.BID}
-    promised_micros = ping.payout_micros or 0
+    winners = ping.winners or [ping.winner or ""]
     offers = []
-    for name in _winner_first(route, ping, parts):
+    for name in winners:
         live = route.live.buyers.get(name)
-        is_winner = name == ping.winner
-        if live is None or not live.buyer.is_active:
-            if is_winner:
-                return []
+        if live is not None and live.buyer.is_active:
+            payout_micros = parts[name].payout_micros
+            promised_micros = ping.payout_micros or 0 if payout_micros is None else payout_micros
+            offers.append(_with_held_slots(_offer(route, live, parts[name], promised_micros, lead), ping, lead))
+    if not offers or not with_followers:
+        return offers
+    for name in _ranked(route, ping, parts):
+        live = route.live.buyers[name]
+        if name in winners or not live.buyer.is_active:
             continue
         bid_micros = parts[name].bid_micros or 0
-        if is_winner or routing.allow_loss or bid_micros >= promised_micros:
-            offer = _offer(route, live, parts[name], promised_micros, lead)
-            offers.append(_with_held_slots(offer, ping, lead) if is_winner else offer)
+        payout_micros = _followers_payout(route, routing.sell_to, bid_micros, ping)
+        if payout_micros is not None:
+            offers.append(_offer(route, live, parts[name], payout_micros, lead))
     return offers
 
 
+def _followers_payout(route: Route, sell_to: int, bid_micros: int, ping: Ping) -> int | None:
+    """What the source earns of one who follows: what it was promised, if his bid covers that. None: he may not follow.
+
+    Where several share a lead each pays for himself, so it is what his own bid makes.
+    """
+    if sell_to > 1:
+        split = source_payout(route.payout, bid_micros)
+        return split.payout_micros if split else None
+    promised_micros = ping.payout_micros or 0
+    covers = bid_micros >= promised_micros or route.live.campaign.routing.allow_loss
+    return promised_micros if covers else None
+
+
 def offers_of_bids(route: Route, ranked: Sequence[Bidder], lead: Lead) -> list[Offer]:
-    """Every bidder of a direct post, best first."""
+    """Every bidder of a direct post: who is to have it, then the others, best first."""
     parts = {part.buyer: part for part in lead.buyers}
+    routing = route.live.campaign.routing
+    chosen = choose(routing.mode, ranked, routing.sell_to)
     offers = []
-    for bidder in ranked:
+    for bidder in [*chosen, *(each for each in ranked if each not in chosen)]:
         split = source_payout(route.payout, bidder.bid_micros)
         assert split is not None, "a bid that cannot pay the source has not bid"
         live = route.live.buyers[bidder.buyer]
@@ -50,21 +70,21 @@ def offers_of_bids(route: Route, ranked: Sequence[Bidder], lead: Lead) -> list[O
     return offers
 
 
-def _winner_first(route: Route, ping: Ping, parts: Mapping[str, BuyerPing]) -> list[str]:
+def _ranked(route: Route, ping: Ping, parts: Mapping[str, BuyerPing]) -> list[str]:
+    buyers = {name: route.live.buyers[name].buyer for name in parts if name in route.live.buyers}
     bidders = [
         Bidder(
             buyer=name,
-            bid_micros=part.bid_micros or 0,
-            priority=route.live.buyers[name].buyer.priority,
-            weight=route.live.buyers[name].buyer.weight,
+            bid_micros=parts[name].bid_micros or 0,
+            priority=buyer.priority,
+            weight=buyer.weight,
             turn_ms=ping.turns.get(name, 0),
+            adjustment=buyer.bid_adjustment,
+            is_exclusive=buyer.is_exclusive,
         )
-        for name, part in parts.items()
-        if name in route.live.buyers
+        for name, buyer in buyers.items()
     ]
-    ranked = [bidder.buyer for bidder in rank(route.live.campaign.routing.mode, bidders, ping.seed)]
-    winner = ping.winner or ""
-    return [winner, *(name for name in ranked if name != winner)]
+    return [bidder.buyer for bidder in rank(route.live.campaign.routing.mode, bidders, ping.seed)]
 
 
 def _offer(route: Route, live: LiveBuyer, part: BuyerPing, payout_micros: int, lead: Lead) -> Offer:
@@ -81,7 +101,7 @@ def _offer(route: Route, live: LiveBuyer, part: BuyerPing, payout_micros: int, l
 
 
 def _with_held_slots(offer: Offer, ping: Ping, lead: Lead) -> Offer:
-    """The winner's slots of `reserve: ping` are those of the ping's day, whatever day it is posted."""
+    """A winner's slots of `reserve: ping` are those of the ping's day, whatever day it is posted."""
 
     def takes(at_ms: int, reserve: CapReserve) -> tuple[CapTake, ...]:
         live = offer.live
@@ -90,4 +110,4 @@ def _with_held_slots(offer: Offer, ping: Ping, lead: Lead) -> Offer:
         )
 
     held = takes(ping.created_ms, CapReserve.PING)
-    return replace(offer, takes=(*held, *takes(lead.created_ms, CapReserve.POST)))
+    return replace(offer, takes=(*held, *takes(lead.created_ms, CapReserve.POST)), held=held)

@@ -7,11 +7,11 @@ buyer's place depends on nobody else's, so an auction can end before the last an
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lexchange.campaign import RoutingMode
+from lexchange.campaign import BidAdjustment, RoutingMode
 from lexchange.money import MAX_MICROS
 
 
@@ -24,6 +24,15 @@ class Bidder:
     priority: int
     weight: int
     turn_ms: int
+    adjustment: BidAdjustment | None = None
+    is_exclusive: bool = False
+
+    def worth(self, bid_micros: int) -> int:
+        """What such a bid of his counts for among the others, in micros; never less for a higher bid."""
+        if self.adjustment is None:
+            return bid_micros
+        factor = self.adjustment.factor
+        return bid_micros * factor.numerator // factor.denominator + self.adjustment.amount_micros
 
 
 Place: TypeAlias = tuple[int | float | str, ...]
@@ -44,14 +53,33 @@ def can_still_win(mode: RoutingMode, open_buyer: Bidder, best: Bidder | None, se
     return place_of(open_buyer, MAX_MICROS, seed) < place_of(best, best.bid_micros, seed)
 
 
+def choose(mode: RoutingMode, ranked: Sequence[Bidder], sell_to: int) -> list[Bidder]:
+    """Who gets the lead, of the bidders best first: one alone, or up to `sell_to` who share it.
+
+    By highest_bid an exclusive buyer has it when his bid is worth more than theirs together, in the other modes when he
+    stands before all of them.
+    """
+    if sell_to == 1:
+        return list(ranked[:1])
+    shared = [bidder for bidder in ranked if not bidder.is_exclusive][:sell_to]
+    alone = next((bidder for bidder in ranked if bidder.is_exclusive), None)
+    if alone is None or not shared:
+        return shared or [alone] if alone else shared
+    if mode is RoutingMode.HIGHEST_BID:
+        is_alone = alone.worth(alone.bid_micros) > sum(each.worth(each.bid_micros) for each in shared)
+    else:
+        is_alone = alone is ranked[0]
+    return [alone] if is_alone else shared
+
+
 def _by_bid(bidder: Bidder, bid_micros: int, seed: int) -> Place:
     """Highest bid, then lowest priority number."""
-    return -bid_micros, bidder.priority, bidder.buyer
+    return -bidder.worth(bid_micros), bidder.priority, bidder.buyer
 
 
 def _by_priority(bidder: Bidder, bid_micros: int, seed: int) -> Place:
     """Lowest priority number, then highest bid."""
-    return bidder.priority, -bid_micros, bidder.buyer
+    return bidder.priority, -bidder.worth(bid_micros), bidder.buyer
 
 
 def _by_turn(bidder: Bidder, bid_micros: int, seed: int) -> Place:

@@ -1,11 +1,11 @@
-"""Sale: one lead, handed to one buyer after the other until one takes it or none may follow.
+"""Sale: one lead, handed to one buyer after the other until as many as may have it do, or none may follow.
 
-The claim, and every further attempt, is durable before the first byte goes to its buyer. Which outcome lets the next
-buyer have a try is the caller's rule; an unknown outcome never does.
+The claim, and every further attempt, is durable before the first byte goes to its buyer. Which outcome leaves the place
+to the next buyer is the caller's rule; an unknown outcome never does.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lexchange.buyers.client import BuyerClient
@@ -32,6 +32,7 @@ class Offer:
     bid_micros: int
     payout_micros: int
     takes: tuple[CapTake, ...] = ()  # the buyer's cap slots
+    held: tuple[CapTake, ...] = ()  # those of them that his ping holds already
     ping_response: Document | None = None
     fingerprints: tuple[Fingerprint, ...] = ()
 
@@ -42,6 +43,7 @@ class SaleRule:
 
     moves_on: frozenset[AttemptOutcome]
     may_pass_over: bool  # a buyer whose cap is full is passed over; else the lead stays unclaimed
+    sell_to: int  # how many buyers may have it
     max_attempts: int
     deadline: float
 
@@ -51,6 +53,24 @@ class NotClaimed:
     """No buyer was called and nothing is consumed."""
 
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """What came of one offer."""
+
+    offer: Offer
+    attempt: Attempt
+
+    @property
+    def is_sold(self) -> bool:
+        """He took it."""
+        return self.attempt.outcome is AttemptOutcome.ACCEPTED
+
+    @property
+    def is_kept(self) -> bool:
+        """He has it, or may have it: his slots stay taken, and nobody else gets his place."""
+        return MEANINGS[self.attempt.outcome].state in (LeadState.DELIVERED, LeadState.UNKNOWN)
 
 
 class Sale:
@@ -86,6 +106,7 @@ class Sale:
         started = await self._claim(lead, waiting, rule)
         if isinstance(started, NotClaimed):
             return started
+        legs: list[Leg] = []
         while True:
             lead, offer = started
             on_started(lead)
@@ -98,18 +119,20 @@ class Sale:
                 deadline=rule.deadline,
             )
             lead = replace(lead, attempts=[*lead.attempts[:-1], attempt])
+            legs.append(Leg(offer=offer, attempt=attempt))
             following = None
-            if attempt.outcome in rule.moves_on:
-                following = await self._start_next(lead, waiting, rule)
+            if _has_place_left(legs, rule):
+                following = await self._start_next(lead, legs, waiting, rule)
             if following is None:
-                return await self._finish(lead, offer, attempt)
+                return await self._finish(lead, legs)
             started = following
 
     async def _claim(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | NotClaimed:
         refused = NotClaimed(reason=Reason.NO_ELIGIBLE_BUYER)
         while waiting:
             offer = waiting.pop(0)
-            claimed = self._started(lead, offer)
+            ahead = [take for other in waiting for take in other.held]  # else the claim would let go of them
+            claimed = self._started(lead, offer, [*self._count_takes(lead), *self._leg_takes(lead, offer), *ahead])
             result = await self._store.claim_lead(
                 claimed,
                 takes=claimed.takes,
@@ -135,18 +158,27 @@ class Sale:
         if result.outcome is ClaimOutcome.DUPLICATE:
             is_buyers_own = result.scope_key == scope_key(DuplicateScope.BUYER, src="", buyer=offer.live.buyer.buyer)
             return Reason.NO_ELIGIBLE_BUYER if is_buyers_own and lead.ping_id is None else Reason.DUPLICATE_LEAD
-        source_counters = {take.counter for take in self._source_takes(lead, offer)}
+        source_counters = {take.counter for take in self._source_takes(lead, offer.payout_micros)}
         return Reason.SOURCE_CAP_REACHED if result.counter in source_counters else Reason.NO_ELIGIBLE_BUYER
 
-    async def _start_next(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | None:
+    async def _start_next(
+        self, lead: Lead, legs: Sequence[Leg], waiting: list[Offer], rule: SaleRule
+    ) -> tuple[Lead, Offer] | None:
         """Make the next attempt durable; None when nobody is left, or no attempt or time."""
+        releases = [] if legs[-1].is_kept else self._leg_takes(lead, legs[-1].offer)
+        holding = _without(lead.takes, releases)
+        kept = [leg.offer for leg in legs if leg.is_kept]
         while waiting and len(lead.attempts) < rule.max_attempts:
             if asyncio.get_running_loop().time() >= rule.deadline:
                 return None
             offer = waiting.pop(0)
-            following = self._started(lead, offer)
+            if kept and offer.live.buyer.is_exclusive:
+                continue
+            takes = _without(self._leg_takes(lead, offer), offer.held)
+            following = self._started(lead, offer, [*holding, *takes])
+            marks = [mark for each in (*kept, offer) for mark in each.fingerprints]
             result = await self._store.start_attempt(
-                following, takes=following.takes, releases=lead.takes, fingerprints=offer.fingerprints
+                following, takes=takes, releases=releases, fingerprints=list(dict.fromkeys(marks))
             )
             if result.outcome is StartOutcome.STARTED:
                 return following, offer
@@ -154,13 +186,14 @@ class Sale:
                 return None
         return None
 
-    def _started(self, lead: Lead, offer: Offer) -> Lead:
-        """The lead with a fresh attempt for this offer."""
+    def _started(self, lead: Lead, offer: Offer, takes: list[CapTake]) -> Lead:
+        """The lead with a fresh attempt for this offer, and the slots it then holds."""
         now_ms = self._clock.now_ms()
         attempt = Attempt(
             delivery_id=self._ids.delivery_id(),
             buyer=offer.live.buyer.buyer,
             bid_micros=offer.bid_micros,
+            payout_micros=offer.payout_micros,
             started_ms=now_ms,
         )
         return replace(
@@ -172,39 +205,51 @@ class Sale:
             price_micros=offer.bid_micros,
             payout_micros=offer.payout_micros,
             attempts=[*lead.attempts, attempt],
-            takes=[*self._source_takes(lead, offer), *offer.takes],
+            takes=takes,
         )
 
-    async def _finish(self, lead: Lead, offer: Offer, attempt: Attempt) -> Lead:
-        meaning = MEANINGS[attempt.outcome]
-        is_delivered = meaning.state is LeadState.DELIVERED
-        final_micros = attempt.price_micros if is_delivered else None
-        price_micros = offer.bid_micros if final_micros is None else final_micros
-        keeps_caps = is_delivered or meaning.state is LeadState.UNKNOWN
-        owed = [take.counter for take in offer.takes if is_money(take)]  # budgets follow the final price
+    async def _finish(self, lead: Lead, legs: Sequence[Leg]) -> Lead:
+        """The outcome that decides is a sale, else one that is not known, else the last."""
+        sold = [leg for leg in legs if leg.is_sold]
+        told = next(iter(sold), None) or next((leg for leg in legs if leg.is_kept), legs[-1])
+        meaning = MEANINGS[told.attempt.outcome]
+        paying = sold or [told]
+        kept = [take for leg in legs if leg.is_kept for take in self._leg_takes(lead, leg.offer)]
+        if told.is_kept:
+            kept = [*self._count_takes(lead), *kept]
         finished = replace(
             lead,
             state=meaning.state,
             reason=meaning.reason or "",
-            detail=attempt.detail,
+            detail=told.attempt.detail,
             updated_ms=self._clock.now_ms(),
-            price_micros=price_micros,
-            takes=lead.takes if keeps_caps else [],
+            delivery_id=told.attempt.delivery_id,
+            buyer=told.attempt.buyer,
+            price_micros=sum(_price_micros(leg) for leg in paying),
+            payout_micros=sum(leg.offer.payout_micros for leg in paying),
+            takes=kept,
         )
         is_ours = await self._store.finish_lead(
             finished,
-            releases=[] if keeps_caps else lead.takes,
-            adjustments=[(counter, price_micros - offer.bid_micros) for counter in owed] if is_delivered else [],
+            releases=_without(lead.takes, kept),
+            adjustments=[each for leg in sold for each in _adjustments(leg)],
         )
         # Somebody else may have ended it, an operator for one: his word is what is stored, and told.
         stored = None if is_ours else await self._store.audit.find_lead(lead.lead_id)
         return stored or finished
 
-    def _source_takes(self, lead: Lead, offer: Offer) -> tuple[CapTake, ...]:
+    def _leg_takes(self, lead: Lead, offer: Offer) -> list[CapTake]:
+        """What one sale takes: the buyer's slots, and the source's budgets."""
+        money = [take for take in self._source_takes(lead, offer.payout_micros) if is_money(take)]
+        return [*money, *offer.takes]
+
+    def _count_takes(self, lead: Lead) -> list[CapTake]:
+        """What a lead takes, however many buyers share it: one of each limit of its source."""
+        return [take for take in self._source_takes(lead, 0) if not is_money(take)]
+
+    def _source_takes(self, lead: Lead, payout_micros: int) -> tuple[CapTake, ...]:
         route = self._route
-        return lead_takes(
-            route.source.caps, route.owner, lead.created_ms, route.live.zone, offer.payout_micros, src=lead.src
-        )
+        return lead_takes(route.source.caps, route.owner, lead.created_ms, route.live.zone, payout_micros, src=lead.src)
 
     def _values(self, lead: Lead, offer: Offer) -> MappingValues:
         campaign = self._route.live.campaign
@@ -219,3 +264,29 @@ class Sale:
             now_ms=lead.updated_ms,
             ping_response=offer.ping_response,
         )
+
+
+def _has_place_left(legs: Sequence[Leg], rule: SaleRule) -> bool:
+    """Whether another buyer may have the lead: a place is used by each outcome that leaves it to nobody else."""
+    used = [leg for leg in legs if leg.attempt.outcome not in rule.moves_on]
+    return len(used) < rule.sell_to and not any(leg.is_kept and leg.offer.live.buyer.is_exclusive for leg in used)
+
+
+def _price_micros(leg: Leg) -> int:
+    """What the buyer owes: his bid, or the final price that he named when he took it."""
+    final_micros = leg.attempt.price_micros if leg.is_sold else None
+    return leg.offer.bid_micros if final_micros is None else final_micros
+
+
+def _adjustments(leg: Leg) -> list[tuple[str, int]]:
+    """Budgets follow the final price."""
+    return [(take.counter, _price_micros(leg) - leg.offer.bid_micros) for take in leg.offer.takes if is_money(take)]
+
+
+def _without(takes: Iterable[CapTake], gone: Iterable[CapTake]) -> list[CapTake]:
+    """What is left of the takes; an equal one goes once for each that is gone."""
+    left = list(takes)
+    for take in gone:
+        if take in left:
+            left.remove(take)
+    return left

@@ -1,15 +1,28 @@
 """Reads buyers: who they are, which leads they want and when. Their endpoints are next door."""
 
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 from lexchange.breaker import DEFAULT_BREAKER, BreakerMode, BreakerRule
-from lexchange.campaign import Buyer
+from lexchange.campaign import BidAdjustment, Buyer
 from lexchange.campaign_file.access import Access, read_auth, read_tls
 from lexchange.campaign_file.endpoints import NO_ENDPOINT, read_ping, read_post
 from lexchange.campaign_file.filters import read_filters
 from lexchange.campaign_file.reading import Section, Unreadable, Value, once_each
-from lexchange.campaign_file.scalars import choice, known_name, label, matching, money, one_of, whole
+from lexchange.campaign_file.scalars import (
+    choice,
+    flag,
+    known_name,
+    label,
+    matching,
+    money,
+    number,
+    one_of,
+    signed_money,
+    whole,
+)
 from lexchange.campaign_file.schedule import Schedule, read_schedule, read_time_zone
 from lexchange.campaign_file.scope import Claims, Scope
 from lexchange.campaign_file.sources import read_buyer_caps
@@ -42,6 +55,8 @@ def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
             priority=section.take("priority", PRIORITY, 1),
             weight=section.take("weight", WEIGHT, 1),
             bid_micros=section.take("bid", money, None),
+            bid_adjustment=section.take("bid_adjustment", _read_bid_adjustment, None),
+            is_exclusive=section.take("exclusive", flag, False),
             filters=section.take("filters", partial(read_filters, scope=scope), AllOf(rules=())),
             only_sources=only,
             except_sources=excepted,
@@ -70,6 +85,15 @@ def _read_sources(value: Value, scope: Scope) -> tuple[frozenset[str] | None, fr
         if given == ["only"]:
             return frozenset(section.need("only", read_names, ())), frozenset()
         return None, frozenset(section.need("except", read_names, ()))
+
+
+def _read_bid_adjustment(value: Value) -> BidAdjustment:
+    with Section(value) as section:
+        if not section.given("percent", "amount"):
+            raise Unreadable(value, "expected percent, amount, or both")
+        percent = section.take("percent", partial(number, low=-99, high=1_000), Decimal(0))
+        amount_micros = section.take("amount", signed_money, 0)
+        return BidAdjustment(factor=1 + Fraction(percent) / 100, amount_micros=amount_micros)
 
 
 def _read_breaker(value: Value) -> BreakerRule:

@@ -29,6 +29,7 @@ PING_TTL_S = whole(1, 86_400)  # a day
 REPEAT_WINDOW_S = whole(1, 86_400)
 DUPLICATE_WINDOW_H = whole(1, 87_600)  # ten years
 MAX_ATTEMPTS = whole(1, 100)
+SELL_TO = whole(1, 20)
 
 
 def read_campaign(value: Value, setting: Setting, ids: Claims, sources: Claims) -> Campaign:
@@ -68,16 +69,22 @@ def read_campaign(value: Value, setting: Setting, ids: Claims, sources: Claims) 
 def _read_routing(value: Value) -> Routing:
     default = Routing()
     with Section(value) as section:
-        return Routing(
+        routing = Routing(
             mode=section.take("mode", one_of(RoutingMode), default.mode),
             ping_timeout_ms=section.take("ping_timeout_ms", TIMEOUT_MS, default.ping_timeout_ms),
             post_timeout_ms=section.take("post_timeout_ms", TIMEOUT_MS, default.post_timeout_ms),
             ping_ttl_s=section.take("ping_ttl_s", PING_TTL_S, default.ping_ttl_s),
             min_bid_micros=section.take("min_bid", money, default.min_bid_micros),
+            sell_to=section.take("sell_to", SELL_TO, default.sell_to),
             on_post_reject=section.take("on_post_reject", one_of(OnPostReject), default.on_post_reject),
             allow_loss=section.take("allow_loss", flag, default.allow_loss),
             max_attempts=section.take("max_attempts", MAX_ATTEMPTS, default.max_attempts),
         )
+        if routing.sell_to > routing.max_attempts:
+            value.report(
+                f"expected max_attempts to be at least sell_to; got {routing.max_attempts} and {routing.sell_to}"
+            )
+        return routing
 
 
 def _read_duplicates(value: Value, scope: Scope) -> Duplicates:

@@ -172,6 +172,13 @@ def money(value: Value) -> int:
     return amount_micros
 
 
+def signed_money(value: Value) -> int:
+    """Money that may be below zero, in micros."""
+    written = _scalar(value, "an amount of money")
+    amount_micros = _exact(value, parse_micros, written.removeprefix("-"))
+    return -amount_micros if written.startswith("-") else amount_micros
+
+
 def share(value: Value) -> Fraction:
     """A share from 0 to 1, exactly as it is written."""
     return _exact(value, parse_share, _scalar(value, "a share from 0 to 1"))

@@ -2,7 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 
-from lexchange.lead import LEAD_TRANSITIONS, BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
+from lexchange.lead import (
+    LEAD_TRANSITIONS,
+    Attempt,
+    AttemptOutcome,
+    BuyerPing,
+    CapTake,
+    Fingerprint,
+    Lead,
+    LeadState,
+    Ping,
+)
 from lexchange.storage import statements
 from lexchange.storage.connector import Statement, Unit
 from lexchange.storage.rows import late_answer_row, lead_record, lead_row, ping_row
@@ -72,7 +82,7 @@ def start_attempt(
     past = lead.attempts[-2:-1]
     return (
         _move_lead(lead, IN_FLIGHT),
-        *(Statement(sql=statements.KEEP_DELIVERY, params=(attempt.delivery_id, lead.lead_id)) for attempt in past),
+        *_keep_deliveries(lead, past),
         *((_drop_fingerprints(lead),) if fingerprints else ()),
         *_add_fingerprints(lead, fingerprints),
         *_give_back(releases),
@@ -88,14 +98,17 @@ def end_lead(
     adjustments: Iterable[tuple[str, int]] = (),
 ) -> Unit:
     """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow."""
-    is_sold = lead.state is LeadState.DELIVERED and not lead.is_test and lead.buyer is not None
-    sale = (lead.campaign, lead.buyer, lead.updated_ms)
+    is_sold = lead.state is LeadState.DELIVERED and not lead.is_test
+    took = {attempt.buyer for attempt in lead.attempts if attempt.outcome is AttemptOutcome.ACCEPTED}
+    buyers = sorted(took or filter(None, [lead.buyer])) if is_sold else []
+    last = [each for each in lead.attempts[-1:] if each.delivery_id != lead.delivery_id]
     return (
         _move_lead(lead, before),
+        *_keep_deliveries(lead, last),
         *_give_back(releases),
         *(Statement(sql=statements.GIVE_CAP_BACK, params=(-delta, counter)) for counter, delta in adjustments),
         *((_drop_fingerprints(lead),) if lead.state in UNSOLD else ()),
-        *((Statement(sql=statements.RECORD_TURN, params=sale),) if is_sold else ()),
+        *(Statement(sql=statements.RECORD_TURN, params=(lead.campaign, buyer, lead.updated_ms)) for buyer in buyers),
     )
 
 
@@ -142,6 +155,12 @@ def _add_fingerprints(lead: Lead, fingerprints: Iterable[Fingerprint]) -> Unit:
             guard=mark,
         )
         for mark in fingerprints
+    )
+
+
+def _keep_deliveries(lead: Lead, attempts: Iterable[Attempt]) -> Unit:
+    return tuple(
+        Statement(sql=statements.KEEP_DELIVERY, params=(attempt.delivery_id, lead.lead_id)) for attempt in attempts
     )
 
 

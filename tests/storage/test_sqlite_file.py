@@ -37,7 +37,8 @@ async def test_migrations_are_applied_once(file: str):
         async with Store.open(f"sqlite:///{file}"):
             pass
     with sqlite3.connect(file) as database:
-        assert database.execute("SELECT version, name FROM migrations").fetchall() == [(1, "0001_init.sql")]
+        rows = database.execute("SELECT version, name FROM migrations").fetchall()
+        assert rows == [(1, "0001_init.sql"), (2, "0002_breakers.sql")]
     database.close()
 
 

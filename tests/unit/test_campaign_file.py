@@ -122,6 +122,7 @@ def test_every_key_reaches_its_value() -> None:
         post_timeout_ms=9000,
         ping_ttl_s=600,
         min_bid_micros=1_250_000,
+        sell_to=2,
         on_post_reject=domain.OnPostReject.NEXT_BIDDER,
         max_attempts=3,
     )
@@ -204,6 +205,8 @@ def test_every_key_of_a_buyer_reaches_its_value() -> None:
     )
     hours = domain.OpenHours(days=frozenset({0, 1, 2, 3, 4}), from_minute=480, to_minute=1200)
     assert (buyer.schedule, buyer.time_zone) == ((hours,), "America/New_York")
+    assert buyer.bid_adjustment == domain.BidAdjustment(factor=Fraction(9, 10), amount_micros=250_000)
+    assert (buyer.is_exclusive, fixed.bid_adjustment) == (False, None)
     assert buyer.breaker == breaker.BreakerRule(mode=breaker.BreakerMode.ENFORCE)
     assert fixed.breaker.mode is breaker.BreakerMode.SHADOW
     assert buyer.post.connection_limit == 20

@@ -27,7 +27,7 @@ def draft(checked: Checked = CHECKED, repeat_key: str | None = None) -> PingDraf
 
 def test_offered_ping_keeps_how_it_was_won() -> None:
     """Winner, bid, payout and its rule, and what a replay needs: mode, seed, turns and every buyer's part."""
-    ping = draft().offered(ACME, BIDS)
+    ping = draft().offered([ACME], BIDS)
     assert (ping.state, ping.winner, ping.reason) == (PingState.OFFERED, "acme", "")
     assert (ping.bid_micros, ping.payout_micros, ping.payout_rule) == (7_000_000, 5_950_000, "revenue_share 0.85")
     assert (ping.routing_mode, ping.seed, ping.turns) == (RoutingMode.WEIGHTED, 42, {"acme": 3})

@@ -1,6 +1,6 @@
 import pytest
 
-from lexchange.campaign import Duplicates, DuplicateScope
+from lexchange.campaign import Duplicates, DuplicateScope, FieldSpec, FieldType
 from lexchange.duplicates import fingerprint, scope_key
 from tests.unit.examples import NOW_MS, a_campaign
 
@@ -8,7 +8,8 @@ HOUR_MS = 3_600_000
 
 
 def digest(data: dict[str, str], *names: str) -> str | None:
-    mark = fingerprint(a_campaign(duplicates=Duplicates(fields=names, window_h=24)), data, NOW_MS)
+    fields = (FieldSpec(name="mobile", type=FieldType.PHONE),)
+    mark = fingerprint(a_campaign(duplicates=Duplicates(fields=names, window_h=24), fields=fields), data, NOW_MS)
     return mark.digest if mark else None
 
 
@@ -21,6 +22,7 @@ def digest(data: dict[str, str], *names: str) -> str | None:
         ("email", "sam@example.com", "tom@example.com", False),
         ("phone", "+1 (310) 555-0102", "3105550102", True),
         ("phone", "3105550102", "3105550103", False),
+        ("mobile", "+1 (310) 555-0102", "310.555.0102", True),
         ("zipcode", "90210", "90211", False),
     ],
 )

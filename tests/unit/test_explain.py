@@ -114,6 +114,37 @@ def test_other_modes_are_named_as_what_decided() -> None:
     assert told["buyers"][1]["verdict"] == "lost with 9.00: acme stood before him by weighted"
 
 
+def test_shared_lead_names_all_who_have_it() -> None:
+    """Each with his price and the source's part of it; who came behind them lost to all of them."""
+    parts = [
+        a_bid("acme", 7_000_000, payout_micros=5_950_000),
+        a_bid("beta", 6_000_000, payout_micros=5_100_000, worth_micros=6_500_000),
+        a_bid("gamma", 6_200_000),
+    ]
+    facts = explain_ping(a_ping(*parts, winners=["acme", "beta"], payout_micros=11_050_000), None)
+    assert facts["answer"] == "accepted at a payout of 11.05, won by acme, beta"
+    assert [each["verdict"] for each in facts["buyers"]] == [
+        "won with 7.00, 5.95 of it to the source",
+        "won with 6.00 (counted as 6.50), 5.10 of it to the source",
+        "lost with 6.20: acme, beta stood before him by highest_bid",
+    ]
+    attempts = [
+        Attempt(delivery_id="D", buyer=buyer, bid_micros=1, outcome=outcome, started_ms=NOW_MS)
+        for buyer, outcome in (
+            ("acme", AttemptOutcome.REJECTED),
+            ("beta", AttemptOutcome.ACCEPTED),
+            ("gamma", AttemptOutcome.ACCEPTED),
+        )
+    ]
+    assert explain_lead(sold(attempts=attempts))["answer"] == "delivered to beta, gamma"
+
+
+def test_adjusted_bid_is_told_with_what_it_counted_for() -> None:
+    """A higher bid may lose; the price is still the bid."""
+    facts = explain_ping(a_ping(WON, a_bid("beta", 7_500_000, worth_micros=6_750_000)), None)
+    assert facts["buyers"][1]["verdict"] == "lost with 7.50 (counted as 6.75) to 7.00 of acme"
+
+
 def test_bid_without_a_winner_is_only_a_bid() -> None:
     """Nobody has lost to nobody."""
     told = explain_ping(a_ping(a_bid("beta", 9_000_000), winner=None, state=PingState.NO_SALE), None)

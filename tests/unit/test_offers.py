@@ -23,7 +23,7 @@ def offered(*parts: BuyerPing, buyers: dict[str, dict[str, Any]] | None = None, 
     """Who may have the lead of a ping that acme won, promising 5.95; `buyers` are those of the campaign now."""
     now = buyers if buyers is not None else {part.buyer: {} for part in parts}
     route = a_route(*(a_buyer(name, **changes) for name, changes in now.items()), **campaign)
-    return [offer.live.buyer.buyer for offer in offers_of_ping(route, a_ping(*parts), a_lead())]
+    return [offer.live.buyer.buyer for offer in offers_of_ping(route, a_ping(*parts), a_lead(), with_followers=True)]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_buyer_who_is_gone_gets_no_lead(buyers: dict[str, dict[str, Any]], expec
 def test_every_offer_of_a_ping_pays_what_was_promised() -> None:
     """The margin is smaller with a lower bid, the payout is not."""
     route = a_route(a_buyer("acme"), a_buyer("beta"))
-    offers = offers_of_ping(route, a_ping(WON, a_bid("beta", 6_000_000)), a_lead())
+    offers = offers_of_ping(route, a_ping(WON, a_bid("beta", 6_000_000)), a_lead(), with_followers=True)
     assert [(offer.bid_micros, offer.payout_micros) for offer in offers] == [
         (7_000_000, 5_950_000),
         (6_000_000, 5_950_000),
@@ -102,7 +102,7 @@ def test_slots_that_the_ping_holds_are_those_of_its_day() -> None:
     )
     route = a_route(a_buyer("acme", caps=caps))
     lead = a_lead(created_ms=NOW_MS + DAY_MS)
-    (offer,) = offers_of_ping(route, a_ping(WON), lead)
+    (offer,) = offers_of_ping(route, a_ping(WON), lead, with_followers=True)
     zone, owner = ZoneInfo("UTC"), buyer_owner("home", "acme")
     held = lead_takes(caps, owner, NOW_MS, zone, 7_000_000, src=lead.src, reserve=CapReserve.PING)
     at_post = lead_takes(caps, owner, NOW_MS + DAY_MS, zone, 7_000_000, src=lead.src, reserve=CapReserve.POST)
@@ -114,13 +114,13 @@ def test_fingerprint_is_the_buyers_own_where_the_scope_says_so() -> None:
     """With scope `buyer` each offer protects its buyer only."""
     rule = Duplicates(fields=("email",), window_h=24, scope=DuplicateScope.BUYER)
     route = a_route(a_buyer("acme"), a_buyer("beta"), duplicates=rule)
-    offers = offers_of_ping(route, a_ping(WON, a_bid("beta", 6_000_000)), a_lead())
+    offers = offers_of_ping(route, a_ping(WON, a_bid("beta", 6_000_000)), a_lead(), with_followers=True)
     assert [offer.fingerprints[0].scope_key for offer in offers] == ["buyer:acme", "buyer:beta"]
 
 
 def test_offer_without_the_rule_has_no_fingerprint() -> None:
     """A campaign without duplicates compares nothing."""
-    (offer,) = offers_of_ping(a_route(a_buyer("acme")), a_ping(WON), a_lead())
+    (offer,) = offers_of_ping(a_route(a_buyer("acme")), a_ping(WON), a_lead(), with_followers=True)
     assert offer.fingerprints == ()
 
 
@@ -150,7 +150,7 @@ def test_promise_is_read_from_the_stored_answer_as_from_the_first(body: bytes, c
     walk = compile_walk(parse_path(path))
     first = walk(parse_answer(body, content_type))
     stored = replace(WON, answer=answer_text(body, content_type), content_type=content_type)
-    (offer,) = offers_of_ping(a_route(a_buyer("acme")), a_ping(stored), a_lead())
+    (offer,) = offers_of_ping(a_route(a_buyer("acme")), a_ping(stored), a_lead(), with_followers=True)
     assert offer.ping_response is not None
     assert first is not None
     assert walk(offer.ping_response) == first

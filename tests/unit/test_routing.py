@@ -2,14 +2,15 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lexchange.campaign import RoutingMode
+from lexchange.campaign import BidAdjustment, RoutingMode
 from lexchange.money import MAX_MICROS
-from lexchange.routing import ROUTING_MODES, Bidder, _draw, _ln, can_still_win, rank
+from lexchange.routing import ROUTING_MODES, Bidder, _draw, _ln, can_still_win, choose, rank
 
 HIGHEST, PRIORITY = RoutingMode.HIGHEST_BID, RoutingMode.PRIORITY
 WEIGHTED, ROUND_ROBIN = RoutingMode.WEIGHTED, RoutingMode.ROUND_ROBIN
@@ -62,6 +63,11 @@ bidders_lists = st.lists(
         priority=st.integers(1, 3),
         weight=st.integers(0, 3),
         turn_ms=st.integers(0, 3),
+        adjustment=st.none()
+        | st.builds(
+            BidAdjustment, factor=st.sampled_from([Fraction(1, 2), Fraction(2)]), amount_micros=st.integers(-2, 2)
+        ),
+        is_exclusive=st.booleans(),
     ),
     min_size=1,
     max_size=6,
@@ -180,3 +186,73 @@ def test_ln_agrees_with_the_platform_when_it_draws(numerator) -> None:
     """Our logarithm, made of exact operations, is right to a few last bits."""
     number = numerator / 2**64
     assert math.isclose(_ln(number), math.log(number), rel_tol=1e-14, abs_tol=1e-17)
+
+
+# ------------------------------------------------------------------------------------------- adjustments and sharing
+
+
+def adjusted(buyer: str, bid: int, percent: int = 0, amount: int = 0) -> Bidder:
+    return replace(
+        bidder(buyer, bid), adjustment=BidAdjustment(factor=1 + Fraction(percent, 100), amount_micros=amount)
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "worth"),
+    [
+        (adjusted("a", 7_000_000, percent=-10), 6_300_000),
+        (adjusted("a", 7_000_000, amount=-250_000), 6_750_000),
+        (adjusted("a", 7_000_000, percent=50, amount=1), 10_500_001),
+        (adjusted("a", 1, percent=-10), 0),
+        (adjusted("a", 0, amount=-5), -5),
+        (bidder("a", 7), 7),
+    ],
+)
+def test_adjusted_bid_counts_for_its_worth(one: Bidder, worth: int) -> None:
+    """Percent first, then the amount; a fraction of a micro is dropped."""
+    assert one.worth(one.bid_micros) == worth
+
+
+def test_adjustment_decides_who_wins() -> None:
+    """In the modes that look at bids; the price is no part of it."""
+    bids = [adjusted("a", 7_000_000, percent=-10), bidder("b", 6_500_000), adjusted("c", 6_000_000, amount=400_000)]
+    assert order(HIGHEST, bids) == "bca"
+    assert order(PRIORITY, bids) == "bca"
+
+
+def alone(buyer: str, bid: int) -> Bidder:
+    return replace(bidder(buyer, bid), is_exclusive=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "bidders", "sell_to", "expected"),
+    [
+        (HIGHEST, [], 3, ""),
+        (HIGHEST, [bidder("a", 3), bidder("b", 2)], 1, "a"),
+        (HIGHEST, [bidder("a", 3), bidder("b", 2)], 3, "ab"),
+        (HIGHEST, [bidder("a", 3), bidder("b", 2), bidder("c", 1)], 2, "ab"),
+        (HIGHEST, [alone("x", 9)], 2, "x"),
+        (HIGHEST, [alone("x", 5), bidder("a", 3), bidder("b", 2)], 2, "ab"),
+        (HIGHEST, [alone("x", 6), bidder("a", 3), bidder("b", 2)], 2, "x"),
+        (HIGHEST, [alone("x", 6), alone("y", 7), bidder("a", 3), bidder("b", 3)], 2, "y"),
+        (HIGHEST, [alone("x", 9), bidder("a", 3)], 1, "x"),
+        (PRIORITY, [replace(alone("x", 1), priority=0), bidder("a", 9)], 2, "x"),
+        (PRIORITY, [replace(alone("x", 99), priority=2), bidder("a", 1)], 2, "a"),
+    ],
+)
+def test_choose_sells_to_one_alone_or_to_several(
+    mode: RoutingMode, bidders: list[Bidder], sell_to: int, expected: str
+) -> None:
+    """An exclusive bid stands against the sum of the others that would share."""
+    assert "".join(each.buyer for each in choose(mode, rank(mode, bidders, 0), sell_to)) == expected
+
+
+@given(mode=modes, bidders=bidders_lists, seed=st.integers(0, 2**63), sell_to=st.integers(1, 4), random=st.randoms())
+def test_choice_is_the_same_whatever_order_bids_came_in(mode, bidders, seed, sell_to, random) -> None:
+    """It is made of what is stored, never of when an answer came; and it is never nobody while somebody bid."""
+    shuffled = list(bidders)
+    random.shuffle(shuffled)
+    chosen = choose(mode, rank(mode, bidders, seed), sell_to)
+    assert chosen == choose(mode, rank(mode, shuffled, seed), sell_to)
+    assert 1 <= len(chosen) <= sell_to
+    assert len(chosen) == 1 or not any(each.is_exclusive for each in chosen)

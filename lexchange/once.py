@@ -1,0 +1,85 @@
+"""Once: a post runs to its end whatever its caller does, and once for each idempotency key."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from lexchange import answers
+from lexchange.background import Background
+from lexchange.call import Call, PostAnswer
+from lexchange.clock import Clock
+from lexchange.config import Limits
+from lexchange.drafts import digest
+from lexchange.errors import RequestRefused, StorageError
+from lexchange.lead import Lead, LeadState
+from lexchange.reasons import Reason
+from lexchange.storage import CallMark, CallOutcome, CallStart, Store
+from lexchange.telemetry import log_event
+
+Story = Callable[[], Coroutine[Any, Any, PostAnswer]]
+
+
+class Progress:
+    """How far a post has come: what is answered when its caller's deadline, or the store, ends first."""
+
+    mark: CallMark | None = None  # of its idempotency key
+    lead: Lead | None = None  # in its last attempt, once it is claimed
+
+
+class Once:
+    """Runs the stories of posts and direct posts."""
+
+    def __init__(self, *, store: Store, background: Background, clock: Clock, limits: Limits) -> None:
+        self._store = store
+        self._background = background
+        self._clock = clock
+        self._limits = limits
+
+    async def run(self, call: Call, progress: Progress, story: Story) -> PostAnswer:
+        """Run a post so that a caller who hangs up cannot cut it; he is answered by his deadline all the same."""
+        task = self._background.spawn(self._run_once(call, progress, story))
+        if call.deadline is None:
+            return await asyncio.shield(task)
+        reserve_s = self._limits.answer_reserve_ms / 1000
+        left_s = call.deadline - asyncio.get_running_loop().time() - reserve_s
+        done, _ = await asyncio.wait({task}, timeout=max(0.0, left_s))
+        return task.result() if done else answers.still_delivering(progress.lead)
+
+    async def _run_once(self, call: Call, progress: Progress, story: Story) -> PostAnswer:
+        """With an idempotency key: a repeat of the call gets the first answer instead of a second story."""
+        if not call.idempotency_key:
+            return await story()
+        now_ms = self._clock.now_ms()
+        started = await self._store.begin_call(
+            call.src,
+            call.idempotency_key,
+            digest({**call.data, "ping_id": call.ping_id}),
+            now_ms=now_ms,
+            remember_ms=self._limits.idempotency_h * 3_600_000,
+        )
+        if started.outcome is not CallOutcome.NEW:
+            return await self._repeat(started)
+        progress.mark = CallMark(idempotency_key=call.idempotency_key, begun_ms=now_ms)
+        try:
+            answer = await story()
+        except BaseException:
+            with suppress(StorageError):  # the caller hears why his call broke; the key is free after a minute anyway
+                await self._store.abandon_call(call.src, progress.mark)  # unless its lead is claimed
+            raise
+        try:
+            await self._store.finish_call(call.src, progress.mark, answers.dump_answer(answer))
+        except StorageError as error:  # what has happened is told all the same; a repeat is answered from the lead
+            log_event("answer_not_remembered", lead_id=answer.lead_id, error=str(error))
+        return answer
+
+    async def _repeat(self, first: CallStart) -> PostAnswer:
+        """The answer of the first call; where it never came to answer, what became of its lead."""
+        if first.outcome is CallOutcome.REPLAY:
+            return answers.load_answer(first.answer)
+        if first.outcome is CallOutcome.REUSED:
+            raise RequestRefused(Reason.IDEMPOTENCY_KEY_REUSED)
+        lead = await self._store.audit.find_lead(first.lead_id) if first.lead_id else None
+        if lead is None or lead.state in (LeadState.CLAIMED, LeadState.SENDING):
+            raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
+        return answers.settled(lead)
