@@ -12,20 +12,41 @@ from ipaddress import ip_network
 import pytest
 
 from lexchange.access import TlsFiles
+from lexchange.buyers import client as client_module
 from lexchange.buyers.client import AddressRule, BuyerFailure, FailureKind
+from lexchange.buyers.http_answer import not_sent
 from tests.buyers.calls import OK, OK_ANSWER, buyer_client, full_backlog, result, send
 from tests.buyers.raw_buyer import Line, answering_always, closing_after, hang, raw_buyer
+from tests.buyers.test_addresses import LOOPBACK_AND_PRIVATE, METADATA, NOWHERE
 
 # ------------------------------------------------------------------------------------- names and addresses
 
-INSIDE = ["127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "0.0.0.0"]
-HOSTS = [f"[{address}]" if ":" in address else address for address in INSIDE]
-HOSTS += ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost", "inner.example", "acme.example@127.0.0.1"]
+HOSTS = [f"[{address}]" if ":" in address else address for address in [*METADATA, *LOOPBACK_AND_PRIVATE, *NOWHERE]]
+HOSTS += ["2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001", "0177.0.0.1", "127.0.1", "127.0.0.1.", "①②⑦.0.0.1"]
+HOSTS += [
+    "localhost",
+    "LOCALHOST.",
+    "inner.example",
+    "metadata.google.internal",
+    "acme.example@127.0.0.1",
+    "[::1%25lo]",
+]
+
+
+def test_there_are_enough_inner_hosts():
+    assert len(set(HOSTS)) >= 70
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_no_connection_is_made_when_an_address_is_inside(host):
-    """Without the development profile no spelling of an inner host reaches a listener on this machine."""
+async def test_no_connection_is_made_when_an_address_is_inside(host, monkeypatch):
+    """Without the development profile no spelling of an inner host is as much as tried."""
+    tried: list[str] = []
+
+    async def connect(address: str, *_: object) -> BuyerFailure:
+        tried.append(address)
+        return not_sent(FailureKind.CONNECT, "tried")
+
+    monkeypatch.setattr(client_module, "_connect", connect)
     async with raw_buyer(answering_always(OK)) as buyer:
         async with buyer_client(AddressRule(), resolve=lambda _: ["127.0.0.1", "::1"]) as client:
             try:
@@ -35,7 +56,7 @@ async def test_no_connection_is_made_when_an_address_is_inside(host):
         await asyncio.sleep(0.01)
 
     assert outcome is None or result(outcome) == ("refused_address", False)
-    assert buyer.connection_count == 0
+    assert (tried, buyer.connection_count) == ([], 0)
 
 
 async def test_address_is_checked_again_when_a_name_turns_inside():

@@ -70,7 +70,7 @@ LIES: dict[str, tuple[bytes, PingOutcome, bool]] = {
     "duplicate keys": (http(b'{"result": "sold", "result": "rejected", "status": "ok", "status": "no"}'), NO_BID, True),
     "says no in another way": (http(b'{"status": "sorry", "result": "maybe"}'), NO_BID, False),
 }
-CONNECTIONS = {
+CONNECTIONS: dict[Any, tuple[PingOutcome, str]] = {
     TIMEOUT: (PingOutcome.TIMED_OUT, "downstream_timeout"),
     RESET: (UNREACHABLE, "downstream_timeout"),
     MALFORMED: (INVALID, "downstream_invalid_response"),
@@ -82,7 +82,8 @@ def modes() -> dict[str, tuple[Script, PingOutcome, str]]:
     """Script, what becomes of a ping, and what the source hears of a post; "rejected" is a definite no."""
     found: dict[str, tuple[Script, PingOutcome, str]] = {}
     for name, (script, expected) in GARBAGE.items():
-        found[name] = (script, *CONNECTIONS.get(expected, (INVALID, "downstream_invalid_response")))
+        is_answer = isinstance(expected, bytes)
+        found[name] = (script, *((INVALID, "downstream_invalid_response") if is_answer else CONNECTIONS[expected]))
     for name, (answer, outcome, is_no) in LIES.items():
         found[name] = (answering_always(answer), outcome, "rejected" if is_no else "downstream_invalid_response")
     found["answers twice"] = (pipelines, NO_BID, "downstream_invalid_response")
