@@ -179,4 +179,4 @@ def test_cases_cover_every_format():
     """Each format has several buyers."""
     formats = [json.loads(path.read_text("utf-8"))["delivery"].get("format", "json") for path in CASES]
     assert all(formats.count(name) >= 3 for name in BodyFormat)
-    assert len(CASES) >= 15
+    assert len(CASES) >= 25
