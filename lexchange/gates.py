@@ -17,6 +17,8 @@ class Gate:
 
     def why_shut(self, now: float) -> str:
         """Why he should not be asked for a bid; empty when he may be. A bid is of no use when posts fail."""
+        if self.ping.state is self.post.state is BreakerState.CLOSED:
+            return ""
         if self.ping.stops(now):
             return f"his pings: {_told(self.ping)}"
         if self.post.stops(now):
