@@ -227,6 +227,7 @@ class Source:
     payout: PayoutRule | None = None  # None: the campaign's
     min_bid_micros: int = 0  # besides the campaign's
     caps: tuple[Cap, ...] = ()
+    ping_limit_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

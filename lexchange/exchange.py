@@ -30,6 +30,7 @@ from lexchange.lead import AttemptOutcome, BuyerPing, Lead, LeadState, Ping, Pin
 from lexchange.market import Market
 from lexchange.offers import offers_of_bids, offers_of_ping
 from lexchange.once import Once, Progress
+from lexchange.rates import RateWindow
 from lexchange.reasons import Reason
 from lexchange.routing import choose
 from lexchange.sale import NotClaimed, Offer, Sale, SaleRule
@@ -84,11 +85,12 @@ class Exchange:
         self._watch = BuyerWatch(store, background, clock)
         self._once = Once(store=store, background=background, clock=clock, limits=limits)
         self._places = Places(limits.in_flight)
+        self._rates = RateWindow()
 
     async def ping(self, call: Call) -> PingAnswer:
         """Offer a few fields of a lead to every eligible buyer at once; the answer is durable before it leaves."""
         with self._places:
-            route, checked = self._receive(call, Stage.PING)
+            route, checked = self._receive(call, Stage.PING, is_asking=True)
             draft = self._draft(route, checked)
             if reason := early_rejection(route, call, TrafficType.PING_POST, checked):
                 return await self._no_sale(draft.unsold(reason, checked.problems), checked.problems)
@@ -99,7 +101,7 @@ class Exchange:
     async def post(self, call: Call) -> PostAnswer:
         """Deliver the full lead to the buyer that won its ping, once."""
         with self._places:
-            route, checked = self._receive(call, Stage.POST)
+            route, checked = self._receive(call, Stage.POST, is_asking=False)
             lead = self._new_lead(route, checked, call.ping_id)
             progress = Progress()
             story = partial(self._post, route, call, checked, lead, progress)
@@ -108,7 +110,7 @@ class Exchange:
     async def direct_post(self, call: Call) -> PostAnswer:
         """Sell a full lead in one call: the eligible buyers in routing order, until one takes it."""
         with self._places:
-            route, checked = self._receive(call, Stage.POST)
+            route, checked = self._receive(call, Stage.POST, is_asking=True)
             lead = self._new_lead(route, checked, None)
             progress = Progress()
             story = partial(self._direct_post, route, call, checked, lead, progress)
@@ -116,8 +118,12 @@ class Exchange:
 
     # ---- every call ----
 
-    def _receive(self, call: Call, stage: Stage) -> tuple[Route, Checked]:
+    def _receive(self, call: Call, stage: Stage, *, is_asking: bool) -> tuple[Route, Checked]:
+        """Who calls, and what is wrong with his data. A post asks nobody, so that a promise is kept at any rate."""
         route = authorise(self.catalog, call, limits=self._limits, pepper=self._pepper)
+        per_second = route.source.ping_limit_per_second if is_asking else None
+        if not self._rates.admit(route.owner, per_second, self._clock.now_ms()):
+            raise RequestRefused(Reason.RATE_LIMITED)
         return route, route.live.schema.check(call.data, stage)
 
     # ---- ping ----

@@ -1,4 +1,4 @@
-"""How often a buyer may be asked: a count per buyer and second, per process. No I/O."""
+"""How often a source may ask, and a buyer be asked: a count for each and each second, per process. No I/O."""
 
 
 class RateWindow:

@@ -25,13 +25,12 @@ from lexchange.campaign_file.scalars import (
 )
 from lexchange.campaign_file.schedule import Schedule, read_schedule, read_time_zone
 from lexchange.campaign_file.scope import Claims, Scope
-from lexchange.campaign_file.sources import read_buyer_caps
+from lexchange.campaign_file.sources import read_buyer_caps, read_ping_limit
 from lexchange.filters import AllOf
 
 BUYER_ID = matching("[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, _, . or -")
 PRIORITY = whole(0, 1_000_000)
 WEIGHT = whole(0, 1_000_000)
-PER_SECOND = whole(1, 1_000_000)
 CONNECTIONS = whole(1, 1_000)
 
 
@@ -61,7 +60,7 @@ def read_buyer(value: Value, scope: Scope, names: Claims) -> Buyer:
             only_sources=only,
             except_sources=excepted,
             caps=section.take("caps", partial(read_buyer_caps, scope=scope), ()),
-            ping_limit_per_second=section.take("ping_limit", _read_ping_limit, None),
+            ping_limit_per_second=section.take("ping_limit", read_ping_limit, None),
             schedule=schedule.hours,
             time_zone=time_zone,
             breaker=section.take("breaker", _read_breaker, DEFAULT_BREAKER),
@@ -111,8 +110,3 @@ def _read_breaker(value: Value) -> BreakerRule:
         if rule.max_pause_s < rule.pause_s:
             value.report(f"expected max_pause_s to be at least pause_s; got {rule.max_pause_s} and {rule.pause_s}")
         return rule
-
-
-def _read_ping_limit(value: Value) -> int:
-    with Section(value) as section:
-        return section.need("per_second", PER_SECOND, 1)

@@ -22,6 +22,7 @@ from lexchange.campaign_file.scope import Claims, Scope, Setting
 from lexchange.keys import hash_key
 
 SRC = matching("[!-~]{1,128}", "1 to 128 ASCII letters, digits or signs, no spaces")
+PER_SECOND = whole(1, 1_000_000)
 CAP_LIMIT = whole(1, 1_000_000_000_000)
 NO_PAYOUT = PayoutRule(mode=PayoutMode.FIXED)
 
@@ -38,7 +39,14 @@ def read_source(value: Value, setting: Setting, names: Claims) -> Source:
             payout=section.take("payout", read_payout, None),
             min_bid_micros=section.take("min_bid", money, 0),
             caps=section.take("caps", _read_source_caps, ()),
+            ping_limit_per_second=section.take("ping_limit", read_ping_limit, None),
         )
+
+
+def read_ping_limit(value: Value) -> int:
+    """How often a source may ask, or a buyer be asked."""
+    with Section(value) as section:
+        return section.need("per_second", PER_SECOND, 1)
 
 
 def _read_keys(value: Value, setting: Setting) -> tuple[SourceKey, ...]:

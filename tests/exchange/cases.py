@@ -12,7 +12,8 @@
 
 A step's `data` changes the published example's; "SRC", "KEY" and "ping_id" likewise; "$absent" takes one away and
 "…$text:7" ends in seven letters. `field_count` fills data up, `pad_to` the whole body. `body` is a whole body instead,
-`text` its bytes, `headers` go with it, `times` repeats it, `wait_ms` comes before it.
+`text` its bytes, `headers` go with it, `times` repeats it, `wait_ms` comes before it; `on_the_second` waits for the
+beginning of one.
 `expect` holds every member of the answer but `message`, which must be there with every no; `http` is 200 unless given.
 "$ping_id", "$lead_id" and "$delivery_id" (and "$ping_id.second" and so on) stand for an id: its form is checked, and it
 is the same wherever its name is; "$ping_id.*" is any.

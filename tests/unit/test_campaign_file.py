@@ -160,6 +160,7 @@ def test_every_key_of_a_source_reaches_its_value() -> None:
             domain.Cap(window=domain.CapWindow.HOUR, limit=5000, counts=domain.CapCounts.PINGS),
             domain.Cap(window=domain.CapWindow.MONTH, budget_micros=20_000_000_000),
         ),
+        ping_limit_per_second=200,
     )
 
 
