@@ -91,7 +91,9 @@ class Auction:
         self._started_s = time.perf_counter()  # for latencies: the loop's clock may tick in milliseconds
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[str, Bidder] = {}  # asked, not answered, not timed out
-        self._watched: dict[str, Breaker] = {}  # asked, and his breaker has not heard what came of it
+        self._watched: dict[
+            str, tuple[Breaker, float]
+        ] = {}  # whose breaker has not heard what came of it; own time-out
         self._unheard = 0  # calls still running, timed out or not
         self._bids: list[Bidder] = []
         self._top: list[Bidder] = []  # the best bids so far, as many as may share the lead
@@ -110,8 +112,9 @@ class Auction:
                 self._stand_fixed(live.buyer)
             elif request := self._prepare(live):
                 gate.ping.admit(self._started)
-                self._watched[live.buyer.buyer] = gate.ping
-                deadline = self._deadline(live)
+                own_deadline = self._own_deadline(live)
+                self._watched[live.buyer.buyer] = gate.ping, own_deadline
+                deadline = self._deadline(own_deadline)
                 timers.setdefault(deadline, []).append(live.buyer.buyer)
                 tasks.append(self._background.spawn(self._ask(live, request, deadline)))
         handles = [self._loop.call_at(at, self._time_out, names) for at, names in timers.items()]
@@ -154,24 +157,24 @@ class Auction:
     def _skip(self, buyer: Buyer, skip: SkipReason, detail: str) -> None:
         self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=PingOutcome.NOT_ASKED, skip=skip, detail=detail)
 
-    def _deadline(self, live: LiveBuyer) -> float:
+    def _own_deadline(self, live: LiveBuyer) -> float:
         assert live.ping is not None
         own_ms = min(live.ping.delivery.timeout_ms, self._terms.routing.ping_timeout_ms)
-        deadline = self._started + own_ms / 1000
+        return self._started + own_ms / 1000
+
+    def _deadline(self, own_deadline: float) -> float:
         if self._terms.deadline is None:
-            return deadline
-        return min(deadline, self._terms.deadline - self._limits.answer_reserve_ms / 1000)
+            return own_deadline
+        return min(own_deadline, self._terms.deadline - self._limits.answer_reserve_ms / 1000)
 
     async def _ask(self, live: LiveBuyer, request: BuyerRequest, deadline: float) -> None:
         try:
             answer = await self._client.send(request, deadline=deadline + self._limits.late_grace_ms / 1000)
             ping = self._hear(live, answer)
-            is_ok = ping.outcome in READABLE and self._loop.time() <= deadline
         except Exception as error:  # noqa: BLE001 - whatever one buyer's answer breaks costs nobody else's bid
             log_event("ping_answer_error", buyer=live.buyer.buyer, error=type(error).__name__)
             ping = self._unanswered(live.buyer.buyer, PingOutcome.INVALID_ANSWER, "its answer could not be handled")
-            is_ok = False
-        self._tell_breaker(live.buyer.buyer, is_ok)
+        self._tell_breaker(ping.buyer, ping.outcome)
         self._unheard -= 1
         self._count(ping)
         if self._unheard == 0 and self._late:
@@ -207,15 +210,22 @@ class Auction:
         except StorageError as error:
             log_event("late_answers_lost", count=len(self._late), error=str(error))
 
-    def _tell_breaker(self, name: str, is_ok: bool) -> None:
-        """Once for each buyer: what he does after his time-out is no second failure, nor a success."""
-        if breaker := self._watched.pop(name, None):
-            breaker.record(is_ok, self._loop.time())
+    def _tell_breaker(self, name: str, outcome: PingOutcome) -> None:
+        """Once for each buyer: what he does after his own time-out is no second failure, nor a success.
+
+        A time-out that was the caller's says nothing of the buyer.
+        """
+        breaker, own_deadline = self._watched.get(name, (None, 0.0))
+        now = self._loop.time()
+        if breaker is None or (outcome is PingOutcome.TIMED_OUT and now < own_deadline):
+            return
+        del self._watched[name]
+        breaker.record(outcome in READABLE and now <= own_deadline, now)
 
     def _time_out(self, names: list[str]) -> None:
         for name in names:
             if self._open.pop(name, None):
-                self._tell_breaker(name, is_ok=False)
+                self._tell_breaker(name, PingOutcome.TIMED_OUT)
                 self.pings[name] = self._unanswered(name, PingOutcome.TIMED_OUT)
         self._settle_if_certain()
 

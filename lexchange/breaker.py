@@ -115,7 +115,7 @@ class Breaker:
     def _verdict(self) -> str:
         """Why it opens; empty while it does not."""
         if self._failures_in_a_row >= self.rule.failures:
-            return f"{self._failures_in_a_row} failures in a row"
+            return f"{self._failures_in_a_row} failure{'s' if self._failures_in_a_row > 1 else ''} in a row"
         calls = sum(each[1] for each in self._seconds)
         failures = sum(each[2] for each in self._seconds)
         if calls >= self.rule.of and failures * 100 >= calls * self.rule.percent:

@@ -53,14 +53,18 @@ async def deliver(
         why = f"breaker open: {breaker.why or 'a probe is under way'}"
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=why)
     own_deadline = loop.time() + post.delivery.timeout_ms / 1000
+    is_cut_short = False  # by the end of the whole delivery, which says nothing of the buyer
     try:
         answer = await client.send(request, deadline=min(deadline, own_deadline))
+        is_timeout = isinstance(answer, BuyerFailure) and answer.kind is FailureKind.TIMEOUT
+        is_cut_short = is_timeout and loop.time() < own_deadline
         ended = _missed(attempt, answer) if isinstance(answer, BuyerFailure) else _heard(attempt, post, answer)
     except Exception as error:  # noqa: BLE001 - bytes may have left: whatever breaks now, the buyer may have the lead
         log_event("post_answer_error", delivery_id=attempt.delivery_id, error=type(error).__name__)
         detail = "its answer could not be handled"
         ended = replace(attempt, outcome=AttemptOutcome.INVALID_ANSWER, is_sent=True, detail=detail)
-    breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time())
+    if not is_cut_short:
+        breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time())
     return replace(ended, latency_us=round((time.perf_counter() - started_s) * 1_000_000))
 
 

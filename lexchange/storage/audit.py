@@ -5,10 +5,9 @@ knows, and a breaker whose buyer is back.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from lexchange.lead import Lead, LeadState, Ping
-from lexchange.reasons import Reason
+from lexchange.resolution import resolve
 from lexchange.storage import statements, units
 from lexchange.storage.connector import Connector, Statement, Value
 from lexchange.storage.rows import breakers, leads, pings
@@ -52,8 +51,7 @@ class Audit:
     async def resolve_lead(self, lead_id: str, to: LeadState, *, note: str, now_ms: int) -> bool:
         """Bring an unknown lead, or one that has been sending for 5 minutes, to `delivered` or `failed`.
 
-        Guarded by its stored state: False when it is not so (any more). The note joins its detail. A failed lead gives
-        its slots back; a delivered one owes its last attempt's price, which is its bid where the buyer named none.
+        Guarded by its stored state: False when it is not so (any more). What follows is `resolution.py`'s.
         """
         assert to in (LeadState.DELIVERED, LeadState.FAILED), to
         lead = await self.find_lead(lead_id)
@@ -62,13 +60,8 @@ class Audit:
         before = [LeadState.UNKNOWN]
         if lead.state is LeadState.SENDING and lead.updated_ms <= now_ms - ORPHANED_MS:
             before.append(LeadState.SENDING)
-        resolved = replace(lead, state=to, updated_ms=now_ms, detail="; ".join(filter(None, (lead.detail, note))))
-        releases = lead.takes if to is LeadState.FAILED else []
-        if to is LeadState.FAILED:
-            resolved = replace(resolved, takes=[], reason=lead.reason or Reason.BUYER_DELIVERY_FAILED)
-        else:
-            resolved = replace(resolved, reason="", price_micros=_price_micros(lead))
-        unit = units.end_lead(resolved, before=before, releases=releases)
+        resolution = resolve(lead, to, note=note, now_ms=now_ms)
+        unit = units.end_lead(resolution.lead, before=before, releases=resolution.releases)
         return (await self._connector.write(unit)).failed_guard is None
 
     async def breakers(self) -> list[BreakerRow]:
@@ -89,10 +82,3 @@ class Audit:
 def _listed(limit: int, src: str, reason: str) -> tuple[Value, ...]:
     searched = SEARCHED_ROWS if src or reason else limit
     return searched, src, src, reason, reason, limit
-
-
-def _price_micros(lead: Lead) -> int | None:
-    if lead.price_micros is not None or not lead.attempts:
-        return lead.price_micros
-    last = lead.attempts[-1]
-    return last.bid_micros if last.price_micros is None else last.price_micros

@@ -3,7 +3,7 @@ from typing import Any, cast
 
 import pytest
 
-from lexchange.breaker import DEFAULT_BREAKER, Breaker
+from lexchange.breaker import DEFAULT_BREAKER, Breaker, BreakerMode, BreakerRule, BreakerState
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
 from lexchange.buyers.mapping import MappingValues
 from lexchange.campaign import Cast, MappedField
@@ -89,3 +89,42 @@ async def test_shorter_time_counts(left_s: float, timeout_ms: int, expected_s: f
     client = FakeClient(answer(b"{}"))
     await delivered(client, left_s, timeout_ms=timeout_ms)
     assert client.left_s == [pytest.approx(expected_s, abs=0.1)]
+
+
+TIMED_OUT = failure(FailureKind.TIMEOUT, is_sent=True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "timeout_ms", "state"),
+    [
+        (answer(b'{"ok":"yes"}'), 1_000, BreakerState.CLOSED),
+        (answer(b'{"ok":"no"}'), 1_000, BreakerState.CLOSED),
+        (answer(b"<html>"), 1_000, BreakerState.OPEN),
+        (failure(FailureKind.CONNECT, is_sent=False), 1_000, BreakerState.OPEN),
+        (TIMED_OUT, 0, BreakerState.OPEN),
+        (TIMED_OUT, 1_000, BreakerState.CLOSED),  # the whole delivery had no more time: not his fault
+    ],
+)
+async def test_breaker_hears_what_the_buyer_did(reply: Any, timeout_ms: int, state: BreakerState) -> None:
+    """A no is an answer; what was cut short by others tells nothing."""
+    breaker = Breaker(BreakerRule(mode=BreakerMode.ENFORCE, failures=1), lambda _: None)
+    post = a_route(a_buyer("acme", post=an_endpoint("acme", timeout_ms=timeout_ms))).live.buyers["acme"].post
+    client = cast(BuyerClient, FakeClient(reply))
+    deadline = asyncio.get_running_loop().time() + 0.05
+    attempt = await deliver(ATTEMPT, post, VALUES, client=client, breaker=breaker, deadline=deadline)
+    assert breaker.state is state
+    if state is BreakerState.OPEN:
+        again = await deliver(ATTEMPT, post, VALUES, client=client, breaker=breaker, deadline=deadline)
+        assert (again.outcome, again.is_sent) == (AttemptOutcome.NOT_SENT, False)
+        assert again.detail == "breaker open: 1 failure in a row"
+        assert attempt.detail != again.detail
+
+
+async def test_lead_that_cannot_be_written_says_nothing_of_its_buyer() -> None:
+    """Nobody asked him."""
+    breaker = Breaker(BreakerRule(mode=BreakerMode.ENFORCE, failures=1), lambda _: None)
+    fields = (MappedField(path="zip", sources=("lead.email",), cast=Cast.INTEGER),)
+    post = a_route(a_buyer("acme", post=an_endpoint("acme", fields=fields))).live.buyers["acme"].post
+    client = cast(BuyerClient, FakeClient(answer(b"")))
+    await deliver(ATTEMPT, post, VALUES, client=client, breaker=breaker, deadline=0)
+    assert breaker.state is BreakerState.CLOSED
