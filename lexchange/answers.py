@@ -42,14 +42,14 @@ def already_posted(lead: Lead) -> PostAnswer:
         message=reason.message,
         lead_id=lead.lead_id,
         delivery_id=lead.delivery_id or "",
-        outcome=OUTCOMES[lead.state],
+        outcome=Outcome.DELIVERED if _is_delivered(lead) else OUTCOMES[lead.state],
     )
 
 
 def settled(lead: Lead) -> PostAnswer:
     """What became of a lead. A direct post also tells the payout, since no ping told it before."""
     lead_id, delivery_id = lead.lead_id, lead.delivery_id or ""
-    if lead.state is LeadState.DELIVERED:
+    if _is_delivered(lead):
         payout_micros = (lead.payout_micros or 0) if lead.ping_id is None else 0
         return PostAnswer(
             status=Status.DELIVERED, lead_id=lead_id, delivery_id=delivery_id, payout_micros=payout_micros
@@ -62,6 +62,11 @@ def settled(lead: Lead) -> PostAnswer:
         lead_id=lead_id,
         delivery_id=delivery_id,
     )
+
+
+def _is_delivered(lead: Lead) -> bool:
+    """A shared lead is, as soon as one buyer has it and no other is being tried."""
+    return lead.state is LeadState.DELIVERED or (lead.state is LeadState.UNKNOWN and bool(lead.takers))
 
 
 def still_delivering(lead: Lead | None) -> PostAnswer:

@@ -86,6 +86,8 @@ def _lead_answer(lead: Lead) -> str:
         return f"delivered to {', '.join(_winners(lead))}" if lead.buyer else "delivered: a test, no buyer was called"
     if lead.state in (LeadState.CLAIMED, LeadState.SENDING):
         return f"in progress at {lead.buyer}"
+    if lead.state is LeadState.UNKNOWN and lead.takers:
+        return f"delivered to {', '.join(lead.takers)}; whether another has it is not known, see lexchange reconcile"
     kept = "; whether the buyer has it is not known, see lexchange reconcile" if lead.state is LeadState.UNKNOWN else ""
     return f"{'rejected' if lead.state is LeadState.REJECTED else 'failed'}: {lead.reason}{kept}"
 
@@ -94,8 +96,7 @@ def _winners(record: Ping | Lead) -> list[str]:
     """Who was to have the lead; of a lead, who has it, or may have it."""
     if isinstance(record, Ping):
         return record.winners or [record.winner or ""]
-    took = [attempt.buyer for attempt in record.attempts if attempt.outcome is AttemptOutcome.ACCEPTED]
-    return took or [record.buyer or ""]
+    return record.takers or [record.buyer or ""]
 
 
 def _payout(bid_micros: int | None, payout_micros: int | None, rule: str) -> Facts | None:
@@ -242,7 +243,8 @@ def _buyer_line(buyer: Facts) -> list[str]:
 
 def _attempt_line(attempt: Facts) -> list[str]:
     latency = f"{attempt['latency_ms']} ms" if attempt["latency_ms"] is not None else ""
-    return [attempt["buyer"], latency, attempt["outcome"], attempt["delivery_id"], attempt["detail"]]
+    paid = f" at {attempt['price'] or attempt['bid']}" if attempt["outcome"] == AttemptOutcome.ACCEPTED else ""
+    return [attempt["buyer"], latency, attempt["outcome"] + paid, attempt["delivery_id"], attempt["detail"]]
 
 
 def _table(title: str, rows: list[list[str]]) -> list[str]:

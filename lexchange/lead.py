@@ -201,3 +201,8 @@ class Lead:
     buyers: list[BuyerPing] = field(default_factory=list)  # the auction, on a direct post
     attempts: list[Attempt] = field(default_factory=list)
     takes: list[CapTake] = field(default_factory=list)  # cap slots the lead holds now
+
+    @property
+    def takers(self) -> list[str]:
+        """The buyers who are known to have taken it. A shared lead has some while another's outcome is unknown."""
+        return [attempt.buyer for attempt in self.attempts if attempt.outcome is AttemptOutcome.ACCEPTED]

@@ -25,7 +25,7 @@ def resolve(lead: Lead, to: LeadState, *, note: str, now_ms: int) -> Resolution:
     named none. Where other buyers have a shared lead already, the word is on the one who is not known.
     """
     resolved = replace(lead, state=to, updated_ms=now_ms, detail="; ".join(filter(None, (lead.detail, note))))
-    if any(attempt.outcome is AttemptOutcome.ACCEPTED for attempt in lead.attempts):
+    if lead.takers:
         return _resolve_shared(resolved, to)
     if to is LeadState.FAILED:
         failed = replace(resolved, takes=[], reason=lead.reason or Reason.BUYER_DELIVERY_FAILED)

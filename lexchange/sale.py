@@ -209,9 +209,13 @@ class Sale:
         )
 
     async def _finish(self, lead: Lead, legs: Sequence[Leg]) -> Lead:
-        """The outcome that decides is a sale, else one that is not known, else the last."""
+        """The outcome that decides is a sale, else one that is not known, else the last.
+
+        While any is not known the lead stays unknown, for an operator to find out; a sale is told all the same.
+        """
         sold = [leg for leg in legs if leg.is_sold]
-        told = next(iter(sold), None) or next((leg for leg in legs if leg.is_kept), legs[-1])
+        open_legs = [leg for leg in legs if leg.is_kept and not leg.is_sold]
+        told = [*sold, *open_legs, legs[-1]][0]
         meaning = MEANINGS[told.attempt.outcome]
         paying = sold or [told]
         kept = [take for leg in legs if leg.is_kept for take in self._leg_takes(lead, leg.offer)]
@@ -219,9 +223,9 @@ class Sale:
             kept = [*self._count_takes(lead), *kept]
         finished = replace(
             lead,
-            state=meaning.state,
+            state=LeadState.UNKNOWN if open_legs else meaning.state,
             reason=meaning.reason or "",
-            detail=told.attempt.detail,
+            detail=(open_legs or [told])[0].attempt.detail,
             updated_ms=self._clock.now_ms(),
             delivery_id=told.attempt.delivery_id,
             buyer=told.attempt.buyer,

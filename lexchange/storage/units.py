@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from lexchange.lead import (
     LEAD_TRANSITIONS,
     Attempt,
-    AttemptOutcome,
     BuyerPing,
     CapTake,
     Fingerprint,
@@ -99,8 +98,7 @@ def end_lead(
 ) -> Unit:
     """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow."""
     is_sold = lead.state is LeadState.DELIVERED and not lead.is_test
-    took = {attempt.buyer for attempt in lead.attempts if attempt.outcome is AttemptOutcome.ACCEPTED}
-    buyers = sorted(took or filter(None, [lead.buyer])) if is_sold else []
+    buyers = (lead.takers or list(filter(None, [lead.buyer]))) if is_sold else []
     last = [each for each in lead.attempts[-1:] if each.delivery_id != lead.delivery_id]
     return (
         _move_lead(lead, before),

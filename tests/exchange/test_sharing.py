@@ -36,6 +36,10 @@ def a_case(bids: dict[str, float], posts: dict[str, Any] | None = None, **change
     return {"change": {"buyers": buyers, "routing": SHARED} | given, "replies": replies}
 
 
+CAPS = [{"window": "total", "limit": 10}, {"window": "total", "budget": 100}]
+SOURCES = [{"src": "SRC_MAIN", "keys": [{"key": "live_key_value"}], "caps": CAPS}]
+
+
 class Outcome:
     """What a source was told of one lead, what the buyers saw, and what is kept."""
 
@@ -107,7 +111,8 @@ INVALID = ("failed", "downstream_invalid_response")
         (FOLLOWED, {"acme": NO}, ("delivered", None), "acme bright corner", ("delivered", "bright", 9.0, 7.65)),
         (FOLLOWED, {"bright": NO}, ("delivered", None), "acme bright corner", ("delivered", "acme", 11.0, 9.35)),
         (FOLLOWED, {"corner": NO}, ("delivered", None), "acme bright", ("delivered", "acme", 12.0, 10.2)),
-        (FOLLOWED, {"acme": GARBAGE}, ("delivered", None), "acme bright", ("delivered", "bright", 5.0, 4.25)),
+        (FOLLOWED, {"acme": GARBAGE}, ("delivered", None), "acme bright", ("unknown", "bright", 5.0, 4.25)),
+        (SHARED, {"bright": GARBAGE}, ("delivered", None), "acme bright", ("unknown", "acme", 7.0, 5.95)),
         (FOLLOWED, NO_GARBAGE_NO, INVALID, "acme bright corner", ("unknown", "bright", 5.0, 4.25)),
     ],
 )
@@ -120,6 +125,37 @@ async def test_place_that_is_not_taken(
     assert outcome.posts == dict.fromkeys(reached.split(), 1)
     state, buyer, price, payout = lead
     assert outcome.leads == [(state, buyer, round(price * 1_000_000), round(payout * 1_000_000))]
+
+
+@pytest.mark.parametrize(
+    ("to", "price", "payout", "bright"),
+    [(LeadState.DELIVERED, 12_000_000, 10_200_000, [1, 5_000_000]), (LeadState.FAILED, 7_000_000, 5_950_000, [])],
+)
+async def test_unknown_place_is_settled_by_an_operator(
+    to: LeadState, price: int, payout: int, bright: list[int], tmp_path: Path
+) -> None:
+    """The source heard that it is delivered, and hears so again; whether bright pays is the operator's to say."""
+    case = a_case(ACME_BRIGHT_CORNER, {"bright": GARBAGE}, acme_caps=CAPS, bright_caps=CAPS, sources=SOURCES)
+    names = Names()
+    async with exchange_for(case, tmp_path) as (server, _), transport("rest", server) as source:
+        _, ping = await source.send(names.call({"call": "ping"}))
+        step = {"call": "post", "ping_id": ping["ping_id"], "headers": {"Idempotency-Key": "k"}}
+        first = await source.send(names.call(step))
+        assert await source.send(names.call(step)) == first
+        _, again = await source.send(names.call(step | {"headers": {}}))
+        assert (again["reason"], again["outcome"]) == ("ping_id_already_consumed", "delivered")
+        async with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+            (lead,) = await store.audit.unresolved_leads()
+            assert (lead.lead_id, lead.takers) == (first[1]["lead_id"], ["acme"])
+            assert await store.audit.resolve_lead(lead.lead_id, to, note="asked", now_ms=lead.updated_ms)
+            assert await store.audit.unresolved_leads() == []
+            assert set(await store.last_sales("auto")) == (
+                {"acme", "bright"} if to is LeadState.DELIVERED else {"acme"}
+            )
+    outcome = Outcome([], {}, tmp_path)
+    assert outcome.leads == [("delivered", "acme", price, payout)]
+    assert (outcome.used("acme"), outcome.used("bright")) == ([1, 7_000_000], bright)
+    assert outcome.used("SRC_MAIN") == [1, payout]
 
 
 @pytest.mark.parametrize(
@@ -161,10 +197,6 @@ async def test_direct_post_is_shared(tmp_path: Path) -> None:
     outcome = await sold(case, tmp_path)
     assert told(outcome.answers[0]) == ("delivered", 9_350_000)
     assert outcome.posts == {"acme": 1, "bright": 1, "corner": 1}
-
-
-CAPS = [{"window": "total", "limit": 10}, {"window": "total", "budget": 100}]
-SOURCES = [{"src": "SRC_MAIN", "keys": [{"key": "live_key_value"}], "caps": CAPS}]
 
 
 @pytest.mark.parametrize("reserve", ["post", "ping"])

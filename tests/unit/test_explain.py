@@ -60,8 +60,12 @@ def test_ping_is_told_as_it_was_answered(ping: Ping, expected: str) -> None:
         (sold(state=LeadState.REJECTED, reason=Reason.BUYER_REJECTED), "rejected: buyer_rejected"),
         (sold(state=LeadState.FAILED, reason=Reason.BUYER_DELIVERY_FAILED), "failed: buyer_delivery_failed"),
         (
-            sold(state=LeadState.UNKNOWN, reason=Reason.DOWNSTREAM_TIMEOUT),
+            sold(state=LeadState.UNKNOWN, reason=Reason.DOWNSTREAM_TIMEOUT, attempts=[]),
             "failed: downstream_timeout; whether the buyer has it is not known, see lexchange reconcile",
+        ),
+        (
+            sold(state=LeadState.UNKNOWN),
+            "delivered to acme; whether another has it is not known, see lexchange reconcile",
         ),
     ],
 )
@@ -199,6 +203,6 @@ def test_text_holds_the_whole_story() -> None:
         "  time       2025-11-24 16:00:00.000 UTC, configuration v1",
         "  payout     7.00 by revenue_share 0.85 = 5.95 to the source, margin 1.05",
         "  attempts",
-        "    acme  1.5 ms  accepted  DEL-1",
+        "    acme  1.5 ms  accepted at 7.00  DEL-1",
         "  detail     called them, says Ann",
     ]
