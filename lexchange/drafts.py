@@ -98,7 +98,14 @@ class PingDraft:
 
 
 def new_lead(
-    route: Route, checked: Checked, config_version: str, *, lead_id: str, ping_id: str | None, now_ms: int
+    route: Route,
+    checked: Checked,
+    config_version: str,
+    *,
+    lead_id: str,
+    ping_id: str | None,
+    now_ms: int,
+    worker: str = "",
 ) -> Lead:
     """A lead before it is claimed; `ping_id` is None on a direct post."""
     campaign = route.live.campaign
@@ -116,6 +123,7 @@ def new_lead(
         routing_mode=campaign.routing.mode,
         data=checked.data,
         dropped=list(checked.dropped),
+        worker=worker,
     )
 
 

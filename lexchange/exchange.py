@@ -72,6 +72,7 @@ class Exchange:
         clock: Clock,
         limits: Limits,
         pepper: bytes,
+        worker: str,
     ) -> None:
         self.catalog = catalog
         self._store = store
@@ -81,6 +82,7 @@ class Exchange:
         self._ids = Ids(clock)
         self._limits = limits
         self._pepper = pepper
+        self._worker = worker
         self._market = Market(store)
         self._watch = BuyerWatch(store, background, clock)
         self._once = Once(store=store, background=background, clock=clock, limits=limits)
@@ -320,6 +322,7 @@ class Exchange:
             lead_id=self._ids.lead_id(),
             ping_id=ping_id,
             now_ms=self._clock.now_ms(),
+            worker=self._worker,
         )
 
     async def _deliver_test(self, lead: Lead) -> PostAnswer:

@@ -201,6 +201,7 @@ class Lead:
     buyers: list[BuyerPing] = field(default_factory=list)  # the auction, on a direct post
     attempts: list[Attempt] = field(default_factory=list)
     takes: list[CapTake] = field(default_factory=list)  # cap slots the lead holds now
+    worker: str = ""  # the process that sends it
 
     @property
     def takers(self) -> list[str]:

@@ -31,6 +31,7 @@ from lexchange.config import Limits, Settings
 from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange
 from lexchange.in_process import InProcessStub
+from lexchange.leases import leased
 from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
 from lexchange.telemetry import log_event
@@ -116,6 +117,8 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
     catalog = load_catalog(settings, limits)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(settings.store, busy_timeout_ms=limits.store_busy_ms))
+        clock = SystemClock()
+        worker = await stack.enter_async_context(leased(store, clock, limits.lease_s))
         client = BuyerClient(
             limits=ClientLimits(
                 max_answer_bytes=limits.buyer_answer_bytes,
@@ -126,7 +129,6 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         stack.push_async_callback(client.aclose)
         background = Background()
         stack.push_async_callback(background.drain, limits.drain_s)
-        clock = SystemClock()
         await remember_version(store, catalog, clock)
         exchange = Exchange(
             catalog=catalog,
@@ -136,6 +138,7 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
             clock=clock,
             limits=limits,
             pepper=settings.pepper,
+            worker=worker,
         )
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)

@@ -1,7 +1,7 @@
 """Workers: N processes on the same ports over the same store, kept alive by this one.
 
 The kernel spreads connections over the processes (SO_REUSEPORT). Signals are passed on; a worker that dies is
-started again, its unfinished leads stay visible in the store.
+started again, and the others settle its unfinished leads (`leases.py`).
 """
 
 import signal

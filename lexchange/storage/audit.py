@@ -4,7 +4,7 @@ Its lists are read beside the traffic. It changes what an operator knows better:
 knows, and a breaker whose buyer is back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lexchange.lead import Lead, LeadState, Ping
 from lexchange.resolution import resolve
@@ -43,6 +43,11 @@ class Audit:
     async def recent_leads(self, limit: int, *, src: str = "", reason: str = "") -> list[Lead]:
         """The newest leads first; of one source, with one reason, where given."""
         return leads(await self._connector.scan(statements.RECENT_LEADS, _listed(limit, src, reason)))
+
+    async def in_flight_leads(self, *, except_of: Collection[str]) -> list[Lead]:
+        """Leads that are claimed or sending now, but for those of these processes."""
+        records = tuple(f'%"worker":"{worker}"%' for worker in except_of)
+        return leads(await self._connector.scan(statements.in_flight_leads(len(records)), records))
 
     async def unresolved_leads(self, *, limit: int = 1_000, before_ms: int = ANY_TIME_MS) -> list[Lead]:
         """Leads that are claimed, sending or unknown and were last touched before `before_ms`, the oldest first."""

@@ -150,6 +150,21 @@ ABANDON_CALL = """
 DELETE FROM remembered_calls
 WHERE src = ? AND idempotency_key = ? AND created_ms = ? AND state = 'running' AND lead_id IS NULL"""
 
+# -------------------------------------------------------------------------------------------------------- workers
+
+RENEW_LEASE = """
+INSERT INTO workers (worker, lease_until_ms) VALUES (?, ?)
+ON CONFLICT (worker) DO UPDATE SET lease_until_ms = excluded.lease_until_ms"""
+
+# What a lease that has ended says, its absence says too.
+FORGET_WORKERS = "DELETE FROM workers WHERE lease_until_ms <= ?"
+
+END_LEASE = "DELETE FROM workers WHERE worker = ?"
+
+LIVE_WORKERS = "SELECT worker FROM workers WHERE lease_until_ms > ?"
+
+LEAD_UNTOUCHED = "SELECT lead_id FROM leads WHERE lead_id = ? AND updated_ms = ?"
+
 # ---------------------------------------------------------------------------------------------- buyers' health
 
 RECORD_BREAKER = """
@@ -192,6 +207,19 @@ SELECT * FROM lead_rows WHERE lead_id IN (
     WHERE (? = '' OR src = ?) AND (? = '' OR reason = ?)
     ORDER BY lead_id DESC LIMIT ?)
 ORDER BY lead_id DESC"""
+
+
+def in_flight_leads(count: int) -> str:
+    """The query for leads in flight that are not of that many processes, each as it stands in a lead's record.
+
+    Both names of the state, because only that lets SQLite use its small index of unresolved leads.
+    """
+    others = " AND record NOT LIKE ?" * count
+    return f"""
+SELECT * FROM lead_rows WHERE lead_id IN (
+    SELECT lead_id FROM leads WHERE state IN ('claimed', 'sending', 'unknown') AND state <> 'unknown'{others})
+ORDER BY lead_id"""  # noqa: S608 - question marks only
+
 
 UNRESOLVED_LEADS = """
 SELECT * FROM lead_rows WHERE lead_id IN (

@@ -219,6 +219,32 @@ class Store:
         params = (src, mark.idempotency_key, mark.begun_ms)
         await self._connector.write((Statement(sql=statements.ABANDON_CALL, params=params),))
 
+    # ---------------------------------------------------------------------------------------------------- workers
+
+    async def renew_lease(self, worker: str, *, now_ms: int, until_ms: int) -> None:
+        """Say that a process lives, until then. Leases that ended before now are forgotten."""
+        await self._connector.write(
+            (
+                Statement(sql=statements.FORGET_WORKERS, params=(now_ms,)),
+                Statement(sql=statements.RENEW_LEASE, params=(worker, until_ms)),
+            )
+        )
+
+    async def end_lease(self, worker: str) -> None:
+        """Say that a process has ended in order."""
+        await self._connector.write((Statement(sql=statements.END_LEASE, params=(worker,)),))
+
+    async def live_workers(self, now_ms: int) -> frozenset[str]:
+        """The processes whose lease runs."""
+        return frozenset(worker for (worker,) in await self._connector.read(statements.LIVE_WORKERS, (now_ms,)))
+
+    async def sweep_lead(self, swept: Lead, found: Lead) -> bool:
+        """Bring a lead in flight that nobody works on to its end.
+
+        Guarded by its state, and by nobody having touched it since it was `found`: False when that does not hold.
+        """
+        return (await self._connector.write(units.sweep_lead(swept, found))).failed_guard is None
+
     # ------------------------------------------------------------------------------------------ buyers' health
 
     async def record_breaker(self, row: BreakerRow) -> None:

@@ -110,6 +110,13 @@ def end_lead(
     )
 
 
+def sweep_lead(swept: Lead, found: Lead) -> Unit:
+    """End a lead that nobody works on, unless somebody has touched it since it was found."""
+    untouched = Statement(sql=statements.LEAD_UNTOUCHED, params=(found.lead_id, found.updated_ms), guard=STATE)
+    releases = found.takes if swept.state in UNSOLD else ()
+    return (untouched, *end_lead(swept, before=IN_FLIGHT, releases=releases))
+
+
 def release_expired_holds(now_ms: int) -> Unit:
     """Give back the slots of pings that expired unclaimed."""
     return (

@@ -27,9 +27,11 @@ class Serving:
 
 
 @contextmanager
-def serving(*arguments: str, module: str = "lexchange", log: IO[str] | None = None) -> Iterator[Serving]:
+def serving(
+    *arguments: str, module: str = "lexchange", log: IO[str] | None = None, **variables: str
+) -> Iterator[Serving]:
     """`python -m MODULE ARGUMENTS…`, from the ready line on; killed when the block ends and it still runs."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")} | variables
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True

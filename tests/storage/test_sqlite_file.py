@@ -38,7 +38,7 @@ async def test_migrations_are_applied_once(file: str):
             pass
     with sqlite3.connect(file) as database:
         rows = database.execute("SELECT version, name FROM migrations").fetchall()
-        assert rows == [(1, "0001_init.sql"), (2, "0002_breakers.sql")]
+        assert rows == [(1, "0001_init.sql"), (2, "0002_breakers.sql"), (3, "0003_workers.sql")]
     database.close()
 
 

@@ -1,0 +1,125 @@
+"""Leases: says that this process lives, and settles the leads that processes which do not have left in flight.
+
+A lead belongs to the process that sends it. While its lease runs nobody else touches it; when the process is gone,
+nobody can know whether the buyer has the lead, so it becomes unknown, and an operator's.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from lexchange.clock import Clock
+from lexchange.errors import StorageError
+from lexchange.lead import AttemptOutcome, Lead, LeadState
+from lexchange.reasons import Reason
+from lexchange.storage import Store
+from lexchange.telemetry import log_event
+
+BEATS_A_LEASE = 4  # so that a slow one, or one that fails, costs nothing
+NOBODYS_MS = 300_000  # no delivery takes so long: a lead without a process is an orphan after it
+DETAIL = "the exchange ended while the lead was being sent"
+
+
+def new_worker() -> str:
+    """A name for this process: where its pid means something, the pid, and what no later process has."""
+    return f"{_place()}.{os.getpid()}.{secrets.token_hex(4)}"
+
+
+def is_gone(worker: str) -> bool:
+    """Whether the process was one of this machine and has ended; a pid in use again hides that until its lease ends."""
+    place, _, rest = worker.partition(".")
+    pid = rest.partition(".")[0]
+    if place != _place() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _place() -> str:
+    """This boot of this machine, and the namespace that its pids are of; alone in the world where that is not told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return _NOWHERE
+
+
+_NOWHERE = secrets.token_hex(8)
+
+
+@asynccontextmanager
+async def leased(store: Store, clock: Clock, lease_s: int) -> AsyncIterator[str]:
+    """Hold a lease until the block ends; gives the name that this process's leads carry."""
+    lease = Lease(store, clock, lease_s, new_worker())
+    await lease.beat()
+    async with asyncio.TaskGroup() as group:
+        beating = group.create_task(lease.beat_on())
+        try:
+            yield lease.worker
+        finally:
+            beating.cancel()
+    await lease.end()
+
+
+class Lease:
+    """This process's lease. Each beat renews it and sweeps."""
+
+    def __init__(self, store: Store, clock: Clock, lease_s: int, worker: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._lease_s = lease_s
+        self.worker = worker
+
+    async def beat_on(self) -> None:
+        """Beat until cancelled; a store that fails is asked again."""
+        while True:
+            await asyncio.sleep(self._lease_s / BEATS_A_LEASE)
+            try:
+                await self.beat()
+            except StorageError as error:
+                log_event("lease_not_renewed", error=str(error))
+
+    async def beat(self) -> None:
+        """Renew the lease, then settle what others have left behind."""
+        now_ms = self._clock.now_ms()
+        await self._store.renew_lease(self.worker, now_ms=now_ms, until_ms=now_ms + self._lease_s * 1000)
+        alive = {worker for worker in await self._store.live_workers(now_ms) if not is_gone(worker)}
+        for lead in await self._store.audit.in_flight_leads(except_of=alive):
+            is_orphan = lead.worker or lead.updated_ms <= now_ms - NOBODYS_MS
+            if is_orphan and await self._store.sweep_lead(swept(lead, now_ms), lead):
+                log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
+
+    async def end(self) -> None:
+        """Nothing of this process is under way any more."""
+        try:
+            await self._store.end_lease(self.worker)
+        except StorageError as error:
+            log_event("lease_not_ended", error=str(error))
+
+
+def swept(lead: Lead, now_ms: int) -> Lead:
+    """The lead as an operator finds it: failed where no attempt had begun, else unknown with its slots kept."""
+    if lead.state is LeadState.CLAIMED:
+        reason = Reason.BUYER_DELIVERY_FAILED
+        return replace(lead, state=LeadState.FAILED, reason=reason, detail=DETAIL, updated_ms=now_ms, takes=[])
+    attempts = [
+        replace(each, outcome=AttemptOutcome.BROKEN, detail=DETAIL) if each.outcome is AttemptOutcome.SENDING else each
+        for each in lead.attempts
+    ]
+    return replace(
+        lead,
+        state=LeadState.UNKNOWN,
+        reason="" if lead.takers else Reason.DOWNSTREAM_TIMEOUT,
+        detail=DETAIL,
+        updated_ms=now_ms,
+        attempts=attempts,
+    )

@@ -1,0 +1,143 @@
+"""Leases on a real store: whose leads are swept, whose are not, and what a process that was only slow finds."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from lexchange.lead import AttemptOutcome, LeadState
+from lexchange.leases import DETAIL, Lease, is_gone, new_worker
+from lexchange.storage import Store
+from tests.storage.examples import NOW_MS, a_lead, an_attempt, slot
+
+
+class MovedClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+def of_dead_process() -> str:
+    """The name that a process of this machine had, which has ended."""
+    script = "from lexchange.leases import new_worker; print(new_worker())"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+def a_lease(store: Store, clock: MovedClock) -> Lease:
+    return Lease(store, clock, 10, new_worker())
+
+
+async def sending(store: Store, number: int, worker: str, **changes: object):
+    """A lead in its first attempt, with a slot."""
+    lead = a_lead(number, worker=worker, takes=[slot("c")], attempts=[an_attempt(1, outcome=AttemptOutcome.SENDING)])
+    lead = replace(lead, **changes)  # type: ignore[arg-type]  # literal changes of the tests below
+    await store.claim_lead(lead, takes=lead.takes, now_ms=NOW_MS)
+    return lead
+
+
+async def state_of(store: Store, lead_id: str) -> LeadState:
+    found = await store.audit.find_lead(lead_id)
+    assert found is not None
+    return found.state
+
+
+async def test_lead_of_a_live_process_is_left_alone(store: Store, clock: MovedClock):
+    """Another's, or our own, as long as the leases are renewed."""
+    one, other = a_lease(store, clock), a_lease(store, clock)
+    await one.beat()
+    lead = await sending(store, 1, one.worker)
+    for _ in range(5):
+        clock.ms += 9_000
+        await one.beat()
+        await other.beat()
+    assert await state_of(store, lead.lead_id) is LeadState.SENDING
+
+
+async def test_lead_of_a_lease_that_is_over_is_swept_once(store: Store, clock: MovedClock):
+    """It is unknown, keeps its slot and its attempt, and says why; a second sweep changes nothing."""
+    gone, other = a_lease(store, clock), a_lease(store, clock)
+    await gone.beat()
+    lead = await sending(store, 1, gone.worker)
+    clock.ms += 10_001
+    await other.beat()
+    swept = await store.audit.find_lead(lead.lead_id)
+    assert swept is not None
+    assert (swept.state, swept.reason, swept.detail) == (LeadState.UNKNOWN, "downstream_timeout", DETAIL)
+    assert [(each.outcome, each.is_sent) for each in swept.attempts] == [(AttemptOutcome.BROKEN, None)]
+    assert await store.read_counters(["c"]) == {"c": 1}
+    clock.ms += 10_001
+    await other.beat()
+    assert await store.audit.find_lead(lead.lead_id) == swept
+
+
+async def test_lead_of_a_process_that_has_ended_is_swept_at_once(store: Store, clock: MovedClock):
+    """Its lease may run on: its pid tells that it is gone. So does a lease that was ended."""
+    dead, ended = of_dead_process(), a_lease(store, clock)
+    assert (is_gone(dead), is_gone(ended.worker)) == (True, False)
+    await store.renew_lease(dead, now_ms=NOW_MS, until_ms=NOW_MS + 10_000)
+    await ended.beat()
+    leads = [await sending(store, 1, dead), await sending(store, 2, ended.worker)]
+    await ended.end()
+    await a_lease(store, clock).beat()
+    assert [await state_of(store, lead.lead_id) for lead in leads] == [LeadState.UNKNOWN] * 2
+
+
+async def test_pid_of_another_machine_says_nothing(store: Store, clock: MovedClock):
+    """A process is only known to be gone where its pid means something; else its lease decides."""
+    elsewhere = f"another-boot-4026531836.{os.getpid() + 1}.00000000"
+    assert not is_gone(elsewhere)
+    assert not is_gone("nonsense")
+    await store.renew_lease(elsewhere, now_ms=NOW_MS, until_ms=NOW_MS + 10_000)
+    lead = await sending(store, 1, elsewhere)
+    await a_lease(store, clock).beat()
+    assert await state_of(store, lead.lead_id) is LeadState.SENDING
+
+
+@pytest.mark.parametrize(("after_ms", "state"), [(299_999, LeadState.SENDING), (300_000, LeadState.UNKNOWN)])
+async def test_lead_of_nobody_is_swept_when_it_is_old(store: Store, clock: MovedClock, after_ms: int, state: LeadState):
+    """A version that knew no leases left it."""
+    lead = await sending(store, 1, "")
+    clock.ms = lead.updated_ms + after_ms
+    await a_lease(store, clock).beat()
+    assert await state_of(store, lead.lead_id) is state
+
+
+async def test_claimed_lead_fails_and_gives_its_slot_back(store: Store, clock: MovedClock):
+    """No attempt had begun, so no byte can have left."""
+    lead = await sending(store, 1, of_dead_process(), state=LeadState.CLAIMED, attempts=[])
+    await a_lease(store, clock).beat()
+    assert await state_of(store, lead.lead_id) is LeadState.FAILED
+    assert await store.read_counters(["c"]) == {"c": 0}
+
+
+async def test_process_that_was_only_slow_sends_no_further_attempt(store: Store, clock: MovedClock):
+    """Its lead was swept meanwhile: the next buyer is not called, and its outcome changes nothing."""
+    slow, other = a_lease(store, clock), a_lease(store, clock)
+    await slow.beat()
+    lead = await sending(store, 1, slow.worker)
+    clock.ms += 10_001
+    await other.beat()
+    started = await store.start_attempt(replace(lead, updated_ms=clock.ms, attempts=[*lead.attempts, an_attempt(2)]))
+    assert started.outcome == "ended"
+    assert not await store.finish_lead(replace(lead, state=LeadState.DELIVERED, updated_ms=clock.ms))
+    assert await state_of(store, lead.lead_id) is LeadState.UNKNOWN
+
+
+async def test_sweep_loses_to_an_attempt_that_began_meanwhile(store: Store, clock: MovedClock):
+    """What was found before is not written over what is there now."""
+    lead = await sending(store, 1, "x")
+    following = replace(lead, updated_ms=lead.updated_ms + 1, attempts=[*lead.attempts, an_attempt(2)])
+    assert (await store.start_attempt(following)).outcome == "started"
+    assert not await store.sweep_lead(replace(lead, state=LeadState.UNKNOWN), lead)
+    assert await store.audit.find_lead(lead.lead_id) == following
