@@ -7,7 +7,7 @@ What is answered is durable before; what is claimed is durable before its buyer 
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from lexchange import answers
@@ -43,6 +43,14 @@ AFTER_REJECTION_OR_UNSENT = frozenset({AttemptOutcome.REJECTED, AttemptOutcome.N
 LateAnswers = Callable[[list[BuyerPing]], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this process is: the name that its leads carry, and the secret that keys are hashed with."""
+
+    worker: str
+    pepper: bytes
+
+
 class Places:
     """The calls in flight; one more than the limit is told so at once."""
 
@@ -71,8 +79,7 @@ class Exchange:
         background: Background,
         clock: Clock,
         limits: Limits,
-        pepper: bytes,
-        worker: str,
+        identity: Identity,
     ) -> None:
         self.catalog = catalog
         self._store = store
@@ -81,8 +88,7 @@ class Exchange:
         self._clock = clock
         self._ids = Ids(clock)
         self._limits = limits
-        self._pepper = pepper
-        self._worker = worker
+        self._identity = identity
         self._market = Market(store)
         self._watch = BuyerWatch(store, background, clock)
         self._once = Once(store=store, background=background, clock=clock, limits=limits)
@@ -122,7 +128,7 @@ class Exchange:
 
     def _receive(self, call: Call, stage: Stage, *, is_asking: bool) -> tuple[Route, Checked]:
         """Who calls, and what is wrong with his data. A post asks nobody, so that a promise is kept at any rate."""
-        route = authorise(self.catalog, call, limits=self._limits, pepper=self._pepper)
+        route = authorise(self.catalog, call, limits=self._limits, pepper=self._identity.pepper)
         per_second = route.source.ping_limit_per_second if is_asking else None
         if not self._rates.admit(route.owner, per_second, self._clock.now_ms()):
             raise RequestRefused(Reason.RATE_LIMITED)
@@ -322,7 +328,7 @@ class Exchange:
             lead_id=self._ids.lead_id(),
             ping_id=ping_id,
             now_ms=self._clock.now_ms(),
-            worker=self._worker,
+            worker=self._identity.worker,
         )
 
     async def _deliver_test(self, lead: Lead) -> PostAnswer:

@@ -29,7 +29,7 @@ from lexchange.catalog import Catalog
 from lexchange.clock import SystemClock
 from lexchange.config import Limits, Settings
 from lexchange.errors import ConfigError
-from lexchange.exchange import Exchange
+from lexchange.exchange import Exchange, Identity
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
 from lexchange.servicer import LeadExchangeServicer
@@ -137,8 +137,7 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
             background=background,
             clock=clock,
             limits=limits,
-            pepper=settings.pepper,
-            worker=worker,
+            identity=Identity(worker=worker, pepper=settings.pepper),
         )
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
