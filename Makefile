@@ -15,7 +15,7 @@ DEBIAN_PACKAGES = $(shell sed 's/#.*//' deploy/debian-packages.txt)
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help setup debian generate generate-check format lint proto-breaking test check demo run bench wheel lock clean
+.PHONY: help setup debian generate generate-check format lint proto-breaking test soak check demo run bench wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,9 @@ proto-breaking: setup ## Fail when protos/ breaks a caller of AGAINST (default: 
 
 test: setup ## Set up and run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: setup ## The long runs: 20 crashes at each fail point, about a quarter of an hour
+	CRASH_SEEDS=20 $(BIN)/python -m pytest tests/commands/test_crashes.py $(ARGS)
 
 check: lint generate-check proto-breaking ## The one gate: everything CI runs, ending with the tests
 	@$(MAKE) test

@@ -8,6 +8,7 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 
+from lexchange import failpoints
 from lexchange.breaker import Breaker
 from lexchange.buyers.answers import Verdict
 from lexchange.buyers.call import BuyerCall
@@ -52,6 +53,7 @@ async def deliver(
     if not breaker.admit(loop.time()):
         why = f"breaker open: {breaker.why or 'a probe is under way'}"
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=why)
+    failpoints.reach("post_before_send")
     own_deadline = loop.time() + post.delivery.timeout_ms / 1000
     is_cut_short = False  # by the end of the whole delivery, which says nothing of the buyer
     try:

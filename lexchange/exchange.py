@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lexchange import answers
+from lexchange import answers, failpoints
 from lexchange.admission import authorise, early_rejection, with_ping_id
 from lexchange.auction import Auction, Bids, Terms
 from lexchange.background import Background
@@ -91,7 +91,7 @@ class Exchange:
         self._identity = identity
         self._market = Market(store)
         self._watch = BuyerWatch(store, background, clock)
-        self._once = Once(store=store, background=background, clock=clock, limits=limits)
+        self._once = Once(store=store, background=background, clock=clock, limits=limits, worker=identity.worker)
         self._places = Places(limits.in_flight)
         self._rates = RateWindow()
 
@@ -151,8 +151,10 @@ class Exchange:
         while winners := choose(routing.mode, bids.ranked, routing.sell_to):
             ping = draft.offered(winners, bids)
             holds = [(take, winner) for winner in winners for take in self._market.holds(route, winner, now_ms)]
+            failpoints.reach("ping_before_record")
             full = await self._store.record_ping(ping, holds=[take for take, _ in holds])
             if full is None:
+                failpoints.reach("ping_recorded")
                 return answers.offered(ping)
             loser = next(winner for take, winner in holds if take == full)
             bids = without_slot(bids, loser)  # it went to another ping: the next best bid wins

@@ -97,6 +97,7 @@ class Lease:
             is_orphan = lead.worker or lead.updated_ms <= now_ms - NOBODYS_MS
             if is_orphan and await self._store.sweep_lead(swept(lead, now_ms), lead):
                 log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
+        await self._store.sweep_calls(alive)
 
     async def end(self) -> None:
         """Nothing of this process is under way any more."""

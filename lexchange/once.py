@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from lexchange import answers
+from lexchange import answers, failpoints
 from lexchange.background import Background
 from lexchange.call import Call, PostAnswer
 from lexchange.clock import Clock
@@ -30,11 +30,12 @@ class Progress:
 class Once:
     """Runs the stories of posts and direct posts."""
 
-    def __init__(self, *, store: Store, background: Background, clock: Clock, limits: Limits) -> None:
+    def __init__(self, *, store: Store, background: Background, clock: Clock, limits: Limits, worker: str) -> None:
         self._store = store
         self._background = background
         self._clock = clock
         self._limits = limits
+        self._worker = worker
 
     async def run(self, call: Call, progress: Progress, story: Story) -> PostAnswer:
         """Run a post so that a caller who hangs up cannot cut it; he is answered by his deadline all the same."""
@@ -57,6 +58,7 @@ class Once:
             digest({**call.data, "ping_id": call.ping_id}),
             now_ms=now_ms,
             remember_ms=self._limits.idempotency_h * 3_600_000,
+            worker=self._worker,
         )
         if started.outcome is not CallOutcome.NEW:
             return await self._repeat(started)
@@ -67,10 +69,12 @@ class Once:
             with suppress(StorageError):  # the caller hears why his call broke; the key is free after a minute anyway
                 await self._store.abandon_call(call.src, progress.mark)  # unless its lead is claimed
             raise
+        failpoints.reach("answer_before_remember")
         try:
             await self._store.finish_call(call.src, progress.mark, answers.dump_answer(answer))
         except StorageError as error:  # what has happened is told all the same; a repeat is answered from the lead
             log_event("answer_not_remembered", lead_id=answer.lead_id, error=str(error))
+        failpoints.reach("answer_remembered")
         return answer
 
     async def _repeat(self, first: CallStart) -> PostAnswer:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from lexchange import failpoints
 from lexchange.buyers.client import BuyerClient
 from lexchange.buyers.documents import Document
 from lexchange.buyers.mapping import MappingValues
@@ -118,6 +119,7 @@ class Sale:
                 breaker=self._gates.gate(offer.live.owner, offer.live.buyer.breaker).post,
                 deadline=rule.deadline,
             )
+            failpoints.reach("post_answered")
             lead = replace(lead, attempts=[*lead.attempts[:-1], attempt])
             legs.append(Leg(offer=offer, attempt=attempt))
             following = None
@@ -133,6 +135,7 @@ class Sale:
             offer = waiting.pop(0)
             ahead = [take for other in waiting for take in other.held]  # else the claim would let go of them
             claimed = self._started(lead, offer, [*self._count_takes(lead), *self._leg_takes(lead, offer), *ahead])
+            failpoints.reach("claim_before")
             result = await self._store.claim_lead(
                 claimed,
                 takes=claimed.takes,
@@ -141,6 +144,7 @@ class Sale:
                 mark=self._mark,
             )
             if result.outcome is ClaimOutcome.CLAIMED:
+                failpoints.reach("claim_committed")
                 return claimed, offer
             refused = NotClaimed(reason=self._refusal(claimed, offer, result))
             if refused.reason is not Reason.NO_ELIGIBLE_BUYER or not rule.may_pass_over:
@@ -177,10 +181,12 @@ class Sale:
             takes = _without(self._leg_takes(lead, offer), offer.held)
             following = self._started(lead, offer, [*holding, *takes])
             marks = [mark for each in (*kept, offer) for mark in each.fingerprints]
+            failpoints.reach("attempt_before")
             result = await self._store.start_attempt(
                 following, takes=takes, releases=releases, fingerprints=list(dict.fromkeys(marks))
             )
             if result.outcome is StartOutcome.STARTED:
+                failpoints.reach("attempt_committed")
                 return following, offer
             if result.outcome is StartOutcome.ENDED:
                 return None
@@ -238,6 +244,7 @@ class Sale:
             releases=_without(lead.takes, kept),
             adjustments=[each for leg in sold for each in _adjustments(leg)],
         )
+        failpoints.reach("finish_committed")
         # Somebody else may have ended it, an operator for one: his word is what is stored, and told.
         stored = None if is_ours else await self._store.audit.find_lead(lead.lead_id)
         return stored or finished

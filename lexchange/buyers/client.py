@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
+from lexchange import failpoints
 from lexchange.access import OAuth2Client
 from lexchange.buyers.addresses import AddressRule, Endpoint
 from lexchange.buyers.connection import CLOCK_TICK_S, CLOSED, Connection, Pool
@@ -183,6 +184,7 @@ class BuyerClient:
             pool.give_back(connection)
             return not_sent(FailureKind.TIMEOUT, "the deadline passed before anything was sent")
         call = connection.start(message, deadline, head.is_head, head.is_last)
+        failpoints.reach("request_sent")
         try:
             return await call
         except asyncio.CancelledError:

@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
+from lexchange import failpoints
 from lexchange.errors import ConfigError, StorageError
 from lexchange.storage.connector import Row, Statement, Unit, UnitResult, Value
 from lexchange.storage.lane import Lane
@@ -158,7 +159,9 @@ class _Writer:
         self._connection = self._connection or _connect(self._file, self._busy_timeout_ms)
         _patiently(self._connection, "BEGIN IMMEDIATE", self._busy_timeout_ms)
         results = apply(self._connection, units)
+        failpoints.reach("commit_before")
         self._connection.execute("COMMIT")
+        failpoints.reach("commit_after")
         self.commit_count += 1
         return results
 

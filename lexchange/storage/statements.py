@@ -126,10 +126,10 @@ LAST_SALES = "SELECT buyer, last_sale_ms FROM turns WHERE campaign = ?"
 
 # Returns a row when the key is free: never seen, forgotten by now, or left behind by a call that never answered.
 BEGIN_CALL = """
-INSERT INTO remembered_calls (src, idempotency_key, body_hash, state, answer, created_ms)
-VALUES (?, ?, ?, 'running', NULL, ?)
+INSERT INTO remembered_calls (src, idempotency_key, body_hash, state, answer, created_ms, worker)
+VALUES (?, ?, ?, 'running', NULL, ?, ?)
 ON CONFLICT (src, idempotency_key) DO UPDATE SET body_hash = excluded.body_hash, state = 'running', answer = NULL,
-    lead_id = NULL, created_ms = excluded.created_ms
+    lead_id = NULL, created_ms = excluded.created_ms, worker = excluded.worker
 WHERE remembered_calls.created_ms <= ?
     OR (remembered_calls.state = 'running' AND remembered_calls.lead_id IS NULL AND remembered_calls.created_ms <= ?)
 RETURNING created_ms"""
@@ -185,6 +185,15 @@ RESET_BREAKERS = """
 UPDATE breakers SET reset_ms = ?, state = 'closed', why = '', changed_ms = ?, retry_ms = NULL
 WHERE campaign = ? AND buyer = ?
 RETURNING stage"""
+
+
+def sweep_calls(count: int) -> str:
+    """The statement that forgets running calls without a lead that are not of that many processes, nor of nobody."""
+    marks = ", ".join("?" * count)
+    return f"""
+DELETE FROM remembered_calls
+WHERE state = 'running' AND lead_id IS NULL AND worker <> '' AND worker NOT IN ({marks})"""  # noqa: S608 - question marks only
+
 
 # -------------------------------------------------------------------------------------------------- configuration
 

@@ -6,7 +6,7 @@ Knows no engine: statements go through a Connector. Decides nothing: limits, sta
 A caller that is cancelled while it waits leaves its transition to happen; one that must know shields the call.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from lexchange.errors import ConfigError
@@ -184,7 +184,7 @@ class Store:
     # ------------------------------------------------------------------------------------------- idempotency keys
 
     async def begin_call(
-        self, src: str, idempotency_key: str, body_hash: str, *, now_ms: int, remember_ms: int
+        self, src: str, idempotency_key: str, body_hash: str, *, now_ms: int, remember_ms: int, worker: str = ""
     ) -> CallStart:
         """Mark a call as running under its key, or say what is there. Guarded: of two equal calls one is `new`.
 
@@ -192,7 +192,7 @@ class Store:
         abandoned; one that has claimed a lead never does.
         """
         key = (src, idempotency_key)
-        begin = (*key, body_hash, now_ms, now_ms - remember_ms, now_ms - ABANDONED_MS)
+        begin = (*key, body_hash, now_ms, worker, now_ms - remember_ms, now_ms - ABANDONED_MS)
         result = await self._connector.write(
             (
                 Statement(sql=statements.BEGIN_CALL, params=begin),
@@ -237,6 +237,11 @@ class Store:
     async def live_workers(self, now_ms: int) -> frozenset[str]:
         """The processes whose lease runs."""
         return frozenset(worker for (worker,) in await self._connector.read(statements.LIVE_WORKERS, (now_ms,)))
+
+    async def sweep_calls(self, alive: Collection[str]) -> None:
+        """Forget the calls that other processes than these were running, but for those that have claimed a lead."""
+        statement = Statement(sql=statements.sweep_calls(len(alive)), params=tuple(alive))
+        await self._connector.write((statement,))
 
     async def sweep_lead(self, swept: Lead, found: Lead) -> bool:
         """Bring a lead in flight that nobody works on to its end.

@@ -9,7 +9,7 @@ import pytest
 
 from lexchange.lead import AttemptOutcome, LeadState
 from lexchange.leases import DETAIL, Lease, is_gone, new_worker
-from lexchange.storage import Store
+from lexchange.storage import CallMark, CallOutcome, Store
 from tests.storage.examples import NOW_MS, a_lead, an_attempt, slot
 
 
@@ -141,3 +141,27 @@ async def test_sweep_loses_to_an_attempt_that_began_meanwhile(store: Store, cloc
     assert (await store.start_attempt(following)).outcome == "started"
     assert not await store.sweep_lead(replace(lead, state=LeadState.UNKNOWN), lead)
     assert await store.audit.find_lead(lead.lead_id) == following
+
+
+@pytest.mark.parametrize(
+    ("is_dead", "has_lead", "outcome"),
+    [(True, False, CallOutcome.NEW), (True, True, CallOutcome.IN_FLIGHT), (False, False, CallOutcome.IN_FLIGHT)],
+)
+async def test_call_of_a_process_that_is_gone_can_be_made_again(
+    store: Store, clock: MovedClock, is_dead: bool, has_lead: bool, outcome: CallOutcome
+):
+    """At once, unless it has claimed a lead: then that one tells what became of it."""
+    lease = a_lease(store, clock)
+    worker = of_dead_process() if is_dead else lease.worker
+
+    async def begin() -> CallOutcome:
+        started = await store.begin_call("S", "key-1", "body", now_ms=NOW_MS, remember_ms=10**9, worker=worker)
+        return started.outcome
+
+    assert await begin() is CallOutcome.NEW
+    if has_lead:
+        lead = a_lead(1, src="S", ping_id=None)
+        mark = CallMark(idempotency_key="key-1", begun_ms=NOW_MS)
+        assert (await store.claim_lead(lead, now_ms=NOW_MS, mark=mark)).outcome == "claimed"
+    await lease.beat()
+    assert await begin() is outcome
