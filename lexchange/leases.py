@@ -25,23 +25,30 @@ DETAIL = "the exchange ended while the lead was being sent"
 
 
 def new_worker() -> str:
-    """A name for this process: where its pid means something, the pid, and what no later process has."""
-    return f"{_place()}.{os.getpid()}.{secrets.token_hex(4)}"
+    """A name for this process: where its pid means something, the pid, its start, and what no other process has."""
+    pid = os.getpid()
+    return f"{_place()}.{pid}.{_started(pid)}.{secrets.token_hex(4)}"
 
 
 def is_gone(worker: str) -> bool:
-    """Whether the process was one of this machine and has ended; a pid in use again hides that until its lease ends."""
+    """Whether the process was one of this machine and has ended. Of others only their lease tells."""
     place, _, rest = worker.partition(".")
-    pid = rest.partition(".")[0]
-    if place != _place() or not pid.isdecimal():
-        return False
+    pid, _, rest = rest.partition(".")
+    return place == _place() and _started(int(pid)) != rest.partition(".")[0]
+
+
+def _started(pid: int) -> str:
+    """When a process started, in ticks since the boot; empty for one that is not there, or only waits to be buried."""
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()  # what comes before may hold anything: the program's name
+    return "" if fields[_STATE] in _DEAD else fields[_START]
+
+
+_STATE, _START = 0, 19  # the third and the 22nd of proc(5)
+_DEAD = ("Z", "X")
 
 
 def _place() -> str:

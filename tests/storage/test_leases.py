@@ -95,13 +95,34 @@ async def test_lead_of_a_process_that_has_ended_is_swept_at_once(store: Store, c
 
 async def test_pid_of_another_machine_says_nothing(store: Store, clock: MovedClock):
     """A process is only known to be gone where its pid means something; else its lease decides."""
-    elsewhere = f"another-boot-4026531836.{os.getpid() + 1}.00000000"
+    elsewhere = f"another-boot-4026531836.{os.getpid()}.1.00000000"
     assert not is_gone(elsewhere)
     assert not is_gone("nonsense")
     await store.renew_lease(elsewhere, now_ms=NOW_MS, until_ms=NOW_MS + 10_000)
     lead = await sending(store, 1, elsewhere)
     await a_lease(store, clock).beat()
     assert await state_of(store, lead.lead_id) is LeadState.SENDING
+
+
+def test_process_is_gone_when_another_has_its_pid():
+    """A pid is used again; the moment of the start is not."""
+    place, pid, started, own = new_worker().split(".")
+    assert not is_gone(f"{place}.{pid}.{started}.{own}")
+    assert is_gone(f"{place}.{pid}.{int(started) - 1}.{own}")
+
+
+def test_process_is_gone_when_it_only_waits_to_be_buried():
+    """Nobody may have taken note of its end yet."""
+    script = "from lexchange.leases import new_worker; print(new_worker(), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as one:
+        assert one.stdout is not None
+        worker = one.stdout.readline().strip()
+        assert not is_gone(worker)
+        one.kill()
+        os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table of processes
+        assert is_gone(worker)
 
 
 @pytest.mark.parametrize(("after_ms", "state"), [(299_999, LeadState.SENDING), (300_000, LeadState.UNKNOWN)])
