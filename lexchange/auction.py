@@ -91,9 +91,8 @@ class Auction:
         self._started_s = time.perf_counter()  # for latencies: the loop's clock may tick in milliseconds
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[str, Bidder] = {}  # asked, not answered, not timed out
-        self._watched: dict[
-            str, tuple[Breaker, float]
-        ] = {}  # whose breaker has not heard what came of it; own time-out
+        # Whose breaker has not heard yet what came of his ping, with the end of his own time-out.
+        self._watched: dict[str, tuple[Breaker, float]] = {}
         self._unheard = 0  # calls still running, timed out or not
         self._bids: list[Bidder] = []
         self._top: list[Bidder] = []  # the best bids so far, as many as may share the lead
@@ -150,7 +149,7 @@ class Auction:
         except UnmappableLead as error:
             self._skip(buyer, SkipReason.UNMAPPABLE, str(error))
             return None
-        self._open[buyer.buyer] = self._bidder(buyer, 0)
+        self._open[buyer.buyer] = Bidder.of(buyer, 0, self._terms.turns)
         self._unheard += 1
         return request
 
@@ -246,17 +245,6 @@ class Auction:
         routing = self._terms.routing
         self._top = rank(routing.mode, [*self._top, bidder], self._terms.seed)[: routing.sell_to]
 
-    def _bidder(self, buyer: Buyer, bid_micros: int) -> Bidder:
-        return Bidder(
-            buyer=buyer.buyer,
-            bid_micros=bid_micros,
-            priority=buyer.priority,
-            weight=buyer.weight,
-            turn_ms=self._terms.turns.get(buyer.buyer, 0),
-            adjustment=buyer.bid_adjustment,
-            is_exclusive=buyer.is_exclusive,
-        )
-
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
         assert buyer.bid_micros is not None
@@ -265,7 +253,7 @@ class Auction:
             buyer=buyer.buyer, outcome=judged.outcome, detail=judged.detail, bid_micros=judged.bid_micros
         )
         if judged.outcome is PingOutcome.BID:
-            self._bid(self._bidder(buyer, buyer.bid_micros))
+            self._bid(Bidder.of(buyer, buyer.bid_micros, self._terms.turns))
 
     # ---- one buyer's part ----
 

@@ -75,6 +75,11 @@ class Breaker:
             return False
         return now < (self.retry_at if self.state is BreakerState.OPEN else self._probe_until)
 
+    @property
+    def told(self) -> str:
+        """Why it stops a call, for people."""
+        return self.why or "a probe is under way"
+
     def admit(self, now: float) -> bool:
         """Whether a call may be made now; once the pause is over the first one is the probe."""
         if self.state is BreakerState.CLOSED:

@@ -51,7 +51,7 @@ async def deliver(
     except UnmappableLead as error:
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=str(error))
     if not breaker.admit(loop.time()):
-        why = f"breaker open: {breaker.why or 'a probe is under way'}"
+        why = f"breaker open: {breaker.told}"
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=why)
     failpoints.reach("post_before_send")
     own_deadline = loop.time() + post.delivery.timeout_ms / 1000

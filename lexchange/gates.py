@@ -15,14 +15,19 @@ class Gate:
     ping: Breaker
     post: Breaker
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether both breakers are closed, so that nothing stops a call."""
+        return self.ping.state is self.post.state is BreakerState.CLOSED
+
     def why_shut(self, now: float) -> str:
         """Why he should not be asked for a bid; empty when he may be. A bid is of no use when posts fail."""
-        if self.ping.state is self.post.state is BreakerState.CLOSED:
+        if self.is_closed:
             return ""
         if self.ping.stops(now):
-            return f"his pings: {_told(self.ping)}"
+            return f"his pings: {self.ping.told}"
         if self.post.stops(now):
-            return f"his posts: {_told(self.post)}"
+            return f"his posts: {self.post.told}"
         return ""
 
 
@@ -49,15 +54,10 @@ class Gates:
 
     def is_shut(self, owner: str) -> bool:
         """Whether any breaker of his is not closed."""
-        gate = self._gates[owner]
-        return not gate.ping.state is gate.post.state is BreakerState.CLOSED
+        return not self._gates[owner].is_closed
 
     def reset(self, owner: str, now: float) -> None:
         """Open one again."""
         if gate := self._gates.get(owner):
             gate.ping.reset(now)
             gate.post.reset(now)
-
-
-def _told(breaker: Breaker) -> str:
-    return breaker.why or "a probe is under way"

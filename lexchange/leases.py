@@ -17,10 +17,10 @@ from lexchange.errors import StorageError
 from lexchange.lead import AttemptOutcome, Lead, LeadState
 from lexchange.reasons import Reason
 from lexchange.storage import Store
+from lexchange.storage.audit import ORPHANED_MS
 from lexchange.telemetry import log_event
 
 BEATS_A_LEASE = 4  # so that a slow one, or one that fails, costs nothing
-NOBODYS_MS = 300_000  # no delivery takes so long: a lead without a process is an orphan after it
 DETAIL = "the exchange ended while the lead was being sent"
 
 
@@ -101,7 +101,7 @@ class Lease:
         await self._store.renew_lease(self.worker, now_ms=now_ms, until_ms=now_ms + self._lease_s * 1000)
         alive = {worker for worker in await self._store.live_workers(now_ms) if not is_gone(worker)}
         for lead in await self._store.audit.in_flight_leads(except_of=alive):
-            is_orphan = lead.worker or lead.updated_ms <= now_ms - NOBODYS_MS
+            is_orphan = lead.worker or lead.updated_ms <= now_ms - ORPHANED_MS
             if is_orphan and await self._store.sweep_lead(swept(lead, now_ms), lead):
                 log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
         await self._store.sweep_calls(alive)

@@ -71,18 +71,10 @@ def offers_of_bids(route: Route, ranked: Sequence[Bidder], lead: Lead) -> list[O
 
 
 def _ranked(route: Route, ping: Ping, parts: Mapping[str, BuyerPing]) -> list[str]:
-    buyers = {name: route.live.buyers[name].buyer for name in parts if name in route.live.buyers}
     bidders = [
-        Bidder(
-            buyer=name,
-            bid_micros=parts[name].bid_micros or 0,
-            priority=buyer.priority,
-            weight=buyer.weight,
-            turn_ms=ping.turns.get(name, 0),
-            adjustment=buyer.bid_adjustment,
-            is_exclusive=buyer.is_exclusive,
-        )
-        for name, buyer in buyers.items()
+        Bidder.of(route.live.buyers[name].buyer, part.bid_micros or 0, ping.turns)
+        for name, part in parts.items()
+        if name in route.live.buyers
     ]
     return [bidder.buyer for bidder in rank(route.live.campaign.routing.mode, bidders, ping.seed)]
 

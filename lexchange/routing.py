@@ -7,11 +7,11 @@ buyer's place depends on nobody else's, so an auction can end before the last an
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lexchange.campaign import BidAdjustment, RoutingMode
+from lexchange.campaign import BidAdjustment, Buyer, RoutingMode
 from lexchange.money import MAX_MICROS
 
 
@@ -26,6 +26,19 @@ class Bidder:
     turn_ms: int
     adjustment: BidAdjustment | None = None
     is_exclusive: bool = False
+
+    @classmethod
+    def of(cls, buyer: Buyer, bid_micros: int, turns: Mapping[str, int]) -> "Bidder":
+        """A buyer with his bid; `turns` are the last sales of all."""
+        return cls(
+            buyer=buyer.buyer,
+            bid_micros=bid_micros,
+            priority=buyer.priority,
+            weight=buyer.weight,
+            turn_ms=turns.get(buyer.buyer, 0),
+            adjustment=buyer.bid_adjustment,
+            is_exclusive=buyer.is_exclusive,
+        )
 
     def worth(self, bid_micros: int) -> int:
         """What such a bid of his counts for among the others, in micros; never less for a higher bid."""
