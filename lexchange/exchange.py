@@ -310,6 +310,7 @@ class Exchange:
         try:
             sold = await sale.run(lead, offers, rule, on_started)
         except Exception as error:
+            self._background.spawn(sale.mend(lead.lead_id))
             if progress.lead is None:
                 raise
             log_event("outcome_not_recorded", lead_id=lead.lead_id, error=type(error).__name__)

@@ -22,9 +22,9 @@ def is_ping_id(text: str) -> bool:
 class Ids:
     """Makes ids; tests hand in a `random_hex` that repeats."""
 
-    def __init__(self, clock: Clock, random_hex: Callable[[int], str] = secrets.token_hex) -> None:
+    def __init__(self, clock: Clock, random_hex: Callable[[int], str] | None = None) -> None:
         self._clock = clock
-        self._random_hex = random_hex
+        self._random_hex = random_hex or secrets.token_hex
         self._pool: Iterator[str] = iter(())
 
     def ping_id(self) -> str:

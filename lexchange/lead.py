@@ -30,6 +30,8 @@ class LeadState(StrEnum):
     UNKNOWN = "unknown"
 
 
+IN_FLIGHT = (LeadState.CLAIMED, LeadState.SENDING)
+
 LEAD_TRANSITIONS: dict[LeadState, frozenset[LeadState]] = {
     LeadState.CLAIMED: frozenset({LeadState.SENDING, LeadState.REJECTED, LeadState.FAILED}),
     LeadState.SENDING: frozenset(

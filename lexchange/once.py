@@ -12,7 +12,7 @@ from lexchange.clock import Clock
 from lexchange.config import Limits
 from lexchange.drafts import digest
 from lexchange.errors import RequestRefused, StorageError
-from lexchange.lead import Lead, LeadState
+from lexchange.lead import IN_FLIGHT, Lead
 from lexchange.reasons import Reason
 from lexchange.storage import CallMark, CallOutcome, CallStart, Store
 from lexchange.telemetry import log_event
@@ -84,6 +84,6 @@ class Once:
         if first.outcome is CallOutcome.REUSED:
             raise RequestRefused(Reason.IDEMPOTENCY_KEY_REUSED)
         lead = await self._store.audit.find_lead(first.lead_id) if first.lead_id else None
-        if lead is None or lead.state in (LeadState.CLAIMED, LeadState.SENDING):
+        if lead is None or lead.state in IN_FLIGHT:
             raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
         return answers.settled(lead)

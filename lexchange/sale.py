@@ -18,11 +18,15 @@ from lexchange.catalog import LiveBuyer, Route
 from lexchange.clock import Clock
 from lexchange.delivery import MEANINGS, deliver
 from lexchange.duplicates import scope_key
+from lexchange.errors import StorageError
 from lexchange.gates import Gates
 from lexchange.ids import Ids
-from lexchange.lead import Attempt, AttemptOutcome, CapTake, Fingerprint, Lead, LeadState
+from lexchange.lead import IN_FLIGHT, Attempt, AttemptOutcome, CapTake, Fingerprint, Lead, LeadState
 from lexchange.reasons import Reason
 from lexchange.storage import CallMark, ClaimOutcome, ClaimResult, StartOutcome, Store
+
+MEND_S = 1.0  # between two tries
+STORE_FAILED = "the store failed before anything was sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,8 @@ class Sale:
         self._gates = gates
         self._clock = clock
         self._ids = ids
+        self._legs: list[Leg] = []
+        self._unsent: list[Leg] = []  # each offer, as it stands if it never came to be sent
 
     async def run(
         self, lead: Lead, offers: Sequence[Offer], rule: SaleRule, on_started: Callable[[Lead], None]
@@ -107,7 +113,7 @@ class Sale:
         started = await self._claim(lead, waiting, rule)
         if isinstance(started, NotClaimed):
             return started
-        legs: list[Leg] = []
+        legs = self._legs
         while True:
             lead, offer = started
             on_started(lead)
@@ -128,6 +134,23 @@ class Sale:
             if following is None:
                 return await self._finish(lead, legs)
             started = following
+
+    async def mend(self, lead_id: str) -> None:
+        """Settle a lead on whose way the store failed, once it answers again.
+
+        What became of each offer is known here: what has not been sent by then never will be.
+        """
+        while True:
+            try:
+                stored = await self._store.audit.find_lead(lead_id)
+                if stored is not None and stored.state in IN_FLIGHT:
+                    known = {leg.attempt.delivery_id: leg for leg in [*self._unsent, *self._legs]}
+                    legs = [known[attempt.delivery_id] for attempt in stored.attempts]
+                    await self._finish(replace(stored, attempts=[leg.attempt for leg in legs]), legs)
+            except StorageError:
+                await asyncio.sleep(MEND_S)
+            else:
+                return
 
     async def _claim(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | NotClaimed:
         refused = NotClaimed(reason=Reason.NO_ELIGIBLE_BUYER)
@@ -202,6 +225,8 @@ class Sale:
             payout_micros=offer.payout_micros,
             started_ms=now_ms,
         )
+        unsent = replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, detail=STORE_FAILED)
+        self._unsent.append(Leg(offer=offer, attempt=unsent))
         return replace(
             lead,
             state=LeadState.SENDING,
@@ -215,6 +240,19 @@ class Sale:
         )
 
     async def _finish(self, lead: Lead, legs: Sequence[Leg]) -> Lead:
+        """Store the end; returns what is stored."""
+        finished = self._ended(lead, legs)
+        is_ours = await self._store.finish_lead(
+            finished,
+            releases=_without(lead.takes, finished.takes),
+            adjustments=[each for leg in legs if leg.is_sold for each in _adjustments(leg)],
+        )
+        failpoints.reach("finish_committed")
+        # Somebody else may have ended it, an operator for one: his word is what is stored, and told.
+        stored = None if is_ours else await self._store.audit.find_lead(lead.lead_id)
+        return stored or finished
+
+    def _ended(self, lead: Lead, legs: Sequence[Leg]) -> Lead:
         """The outcome that decides is a sale, else one that is not known, else the last.
 
         While any is not known the lead stays unknown, for an operator to find out; a sale is told all the same.
@@ -227,7 +265,7 @@ class Sale:
         kept = [take for leg in legs if leg.is_kept for take in self._leg_takes(lead, leg.offer)]
         if told.is_kept:
             kept = [*self._count_takes(lead), *kept]
-        finished = replace(
+        return replace(
             lead,
             state=LeadState.UNKNOWN if open_legs else meaning.state,
             reason=meaning.reason or "",
@@ -239,15 +277,6 @@ class Sale:
             payout_micros=sum(leg.offer.payout_micros for leg in paying),
             takes=kept,
         )
-        is_ours = await self._store.finish_lead(
-            finished,
-            releases=_without(lead.takes, kept),
-            adjustments=[each for leg in sold for each in _adjustments(leg)],
-        )
-        failpoints.reach("finish_committed")
-        # Somebody else may have ended it, an operator for one: his word is what is stored, and told.
-        stored = None if is_ours else await self._store.audit.find_lead(lead.lead_id)
-        return stored or finished
 
     def _leg_takes(self, lead: Lead, offer: Offer) -> list[CapTake]:
         """What one sale takes: the buyer's slots, and the source's budgets."""

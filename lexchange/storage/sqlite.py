@@ -51,7 +51,7 @@ UNIT_FAULTS = {
 class SqliteConnector:
     """A Connector over one SQLite file; `open` makes it, `aclose` ends it."""
 
-    def __init__(self, *, writer: "_Writer", reader: "_Reader", scanner: aiosqlite.Connection, waiting: int):
+    def __init__(self, *, writer: "Writer", reader: "Reader", scanner: aiosqlite.Connection, waiting: int):
         self._writer = writer
         self._reader = reader
         self._scanner = scanner
@@ -70,7 +70,7 @@ class SqliteConnector:
         if not Path(file).parent.is_dir():
             raise ConfigError(f"{file}: expected an existing folder for the database, got {Path(file).parent}")
         try:
-            await asyncio.to_thread(_prepare, file, busy_timeout_ms)
+            await asyncio.to_thread(prepare, file, busy_timeout_ms)
             scanner = await aiosqlite.connect(_uri(file), uri=True, isolation_level=None)
             await scanner.execute_fetchall("PRAGMA query_only = 1")
         except (sqlite3.Error, OSError) as error:
@@ -78,8 +78,8 @@ class SqliteConnector:
                 raise ConfigError(f"{file}: expected an SQLite database, got another kind of file") from error
             raise _failure(error) from error
         opened = cls(
-            writer=_Writer(file, busy_timeout_ms),
-            reader=_Reader(file),
+            writer=Writer(file, busy_timeout_ms),
+            reader=Reader(file),
             scanner=scanner,
             waiting=waiting_units,
         )
@@ -119,7 +119,7 @@ class SqliteConnector:
             self._folder.cleanup()
 
 
-class _Writer:
+class Writer:
     """The connection that writes, used by the writing thread only. After a fault it is opened anew."""
 
     def __init__(self, file: str, busy_timeout_ms: int):
@@ -235,7 +235,7 @@ def _insert(connection: sqlite3.Connection, sql: str, statements: Sequence[State
         start += count
 
 
-class _Reader:
+class Reader:
     """The connection of hot reads. After an error it is opened anew."""
 
     def __init__(self, file: str):
@@ -296,7 +296,7 @@ def _patiently(connection: sqlite3.Connection, sql: str, busy_timeout_ms: int) -
             time.sleep(BUSY_POLL_S)
 
 
-def _prepare(file: str, busy_timeout_ms: int) -> None:
+def prepare(file: str, busy_timeout_ms: int) -> None:
     """Make the file where it is missing, and bring its schema up to date, one process at a time."""
     Path(file).touch(mode=0o600)  # it holds people's data; SQLite gives its side files the same mode
     with closing(_connect(file, busy_timeout_ms)) as connection:

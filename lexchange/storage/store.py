@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from lexchange.errors import ConfigError
-from lexchange.lead import BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
+from lexchange.lead import IN_FLIGHT, BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
 from lexchange.storage import statements, units
 from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector, Statement
@@ -148,8 +148,8 @@ class Store:
         a final price that differs from the bid. A rejected or failed lead is no duplicate of anything any more; a
         live delivered one is its buyer's latest turn.
         """
-        assert lead.state not in units.IN_FLIGHT, lead.state
-        unit = units.end_lead(lead, before=units.IN_FLIGHT, releases=releases, adjustments=adjustments)
+        assert lead.state not in IN_FLIGHT, lead.state
+        unit = units.end_lead(lead, before=IN_FLIGHT, releases=releases, adjustments=adjustments)
         return (await self._connector.write(unit)).failed_guard is None
 
     async def find_duplicates(self, campaign: str, digest: str, *, since_ms: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from lexchange.lead import (
+    IN_FLIGHT,
     LEAD_TRANSITIONS,
     Attempt,
     BuyerPing,
@@ -20,7 +21,6 @@ from lexchange.storage.values import CallMark
 STATE = "state"
 """The guard of a row that is not, or no more, in a state that allows the transition."""
 
-IN_FLIGHT = (LeadState.CLAIMED, LeadState.SENDING)
 UNSOLD = (LeadState.REJECTED, LeadState.FAILED)
 
 
