@@ -21,6 +21,7 @@ from lexchange.storage.audit import ORPHANED_MS
 from lexchange.telemetry import log_event
 
 BEATS_A_LEASE = 4  # so that a slow one, or one that fails, costs nothing
+LONGEST_LEASES = 2  # what clocks of machines may differ by, in leases, and one
 DETAIL = "the exchange ended while the lead was being sent"
 
 
@@ -30,11 +31,11 @@ def new_worker() -> str:
     return f"{_place()}.{pid}.{_started(pid)}.{secrets.token_hex(4)}"
 
 
-def is_gone(worker: str) -> bool:
-    """Whether the process was one of this machine and has ended. Of others only their lease tells."""
+def runs(worker: str) -> bool | None:
+    """Whether the process is there, if it is one of this machine; None of others, of which only their lease tells."""
     place, _, rest = worker.partition(".")
     pid, _, rest = rest.partition(".")
-    return place == _place() and _started(int(pid)) != rest.partition(".")[0]
+    return _started(int(pid)) == rest.partition(".")[0] if place == _place() else None
 
 
 def _started(pid: int) -> str:
@@ -83,13 +84,13 @@ class Lease:
     def __init__(self, store: Store, clock: Clock, lease_s: int, worker: str) -> None:
         self._store = store
         self._clock = clock
-        self._lease_s = lease_s
+        self._lease_ms = lease_s * 1000
         self.worker = worker
 
     async def beat_on(self) -> None:
         """Beat until cancelled; a store that fails is asked again."""
         while True:
-            await asyncio.sleep(self._lease_s / BEATS_A_LEASE)
+            await asyncio.sleep(self._lease_ms / 1000 / BEATS_A_LEASE)
             try:
                 await self.beat()
             except StorageError as error:
@@ -98,13 +99,24 @@ class Lease:
     async def beat(self) -> None:
         """Renew the lease, then settle what others have left behind."""
         now_ms = self._clock.now_ms()
-        await self._store.renew_lease(self.worker, now_ms=now_ms, until_ms=now_ms + self._lease_s * 1000)
-        alive = {worker for worker in await self._store.live_workers(now_ms) if not is_gone(worker)}
-        for lead in await self._store.audit.in_flight_leads(except_of=alive):
-            is_orphan = lead.worker or lead.updated_ms <= now_ms - ORPHANED_MS
+        await self._store.renew_lease(self.worker, until_ms=now_ms + self._lease_ms)
+        alive = await self._alive(now_ms)
+        orphans = await self._store.audit.in_flight_leads(except_of=alive)
+        alive |= await self._alive(now_ms)  # who has started since, and may have claimed some of them
+        for lead in orphans:
+            is_orphan = lead.worker not in alive if lead.worker else lead.updated_ms <= now_ms - ORPHANED_MS
             if is_orphan and await self._store.sweep_lead(swept(lead, now_ms), lead):
                 log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
-        await self._store.sweep_calls(alive)
+        await self._store.sweep_workers(alive, now_ms)
+
+    async def _alive(self, now_ms: int) -> set[str]:
+        """On this machine a process itself tells. A lease that is longer than any was made by a wrong clock."""
+        alive = set()
+        for worker, until_ms in (await self._store.leases()).items():
+            has_lease = now_ms < until_ms <= now_ms + LONGEST_LEASES * self._lease_ms
+            if runs(worker) or (runs(worker) is None and has_lease):
+                alive.add(worker)
+        return alive
 
     async def end(self) -> None:
         """Nothing of this process is under way any more."""

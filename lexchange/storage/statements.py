@@ -157,11 +157,9 @@ INSERT INTO workers (worker, lease_until_ms) VALUES (?, ?)
 ON CONFLICT (worker) DO UPDATE SET lease_until_ms = excluded.lease_until_ms"""
 
 # What a lease that has ended says, its absence says too.
-FORGET_WORKERS = "DELETE FROM workers WHERE lease_until_ms <= ?"
-
 END_LEASE = "DELETE FROM workers WHERE worker = ?"
 
-LIVE_WORKERS = "SELECT worker FROM workers WHERE lease_until_ms > ?"
+LEASES = "SELECT worker, lease_until_ms FROM workers"
 
 LEAD_UNTOUCHED = "SELECT lead_id FROM leads WHERE lead_id = ? AND updated_ms = ?"
 
@@ -187,9 +185,15 @@ WHERE campaign = ? AND buyer = ?
 RETURNING stage"""
 
 
-def sweep_calls(count: int) -> str:
+def forget_workers(alive_count: int) -> str:
+    """The statement that forgets leases that are over, but for those of that many processes."""
+    marks = ", ".join("?" * alive_count)
+    return f"DELETE FROM workers WHERE lease_until_ms <= ? AND worker NOT IN ({marks})"  # noqa: S608 - question marks only
+
+
+def sweep_calls(alive_count: int) -> str:
     """The statement that forgets running calls without a lead that are not of that many processes, nor of nobody."""
-    marks = ", ".join("?" * count)
+    marks = ", ".join("?" * alive_count)
     return f"""
 DELETE FROM remembered_calls
 WHERE state = 'running' AND lead_id IS NULL AND worker <> '' AND worker NOT IN ({marks})"""  # noqa: S608 - question marks only

@@ -221,27 +221,27 @@ class Store:
 
     # ---------------------------------------------------------------------------------------------------- workers
 
-    async def renew_lease(self, worker: str, *, now_ms: int, until_ms: int) -> None:
-        """Say that a process lives, until then. Leases that ended before now are forgotten."""
-        await self._connector.write(
-            (
-                Statement(sql=statements.FORGET_WORKERS, params=(now_ms,)),
-                Statement(sql=statements.RENEW_LEASE, params=(worker, until_ms)),
-            )
-        )
+    async def renew_lease(self, worker: str, *, until_ms: int) -> None:
+        """Say that a process lives, until then."""
+        await self._connector.write((Statement(sql=statements.RENEW_LEASE, params=(worker, until_ms)),))
 
     async def end_lease(self, worker: str) -> None:
         """Say that a process has ended in order."""
         await self._connector.write((Statement(sql=statements.END_LEASE, params=(worker,)),))
 
-    async def live_workers(self, now_ms: int) -> frozenset[str]:
-        """The processes whose lease runs."""
-        return frozenset(worker for (worker,) in await self._connector.read(statements.LIVE_WORKERS, (now_ms,)))
+    async def leases(self) -> dict[str, int]:
+        """Until when each process was to be heard of, in epoch ms."""
+        return dict(await self._connector.read(statements.LEASES))
 
-    async def sweep_calls(self, alive: Collection[str]) -> None:
-        """Forget the calls that other processes than these were running, but for those that have claimed a lead."""
-        statement = Statement(sql=statements.sweep_calls(len(alive)), params=tuple(alive))
-        await self._connector.write((statement,))
+    async def sweep_workers(self, alive: Collection[str], now_ms: int) -> None:
+        """Forget the leases of other processes than these that are over, and the calls that such were running.
+
+        A call that has claimed a lead stays.
+        """
+        forget, sweep = statements.forget_workers(len(alive)), statements.sweep_calls(len(alive))
+        await self._connector.write(
+            (Statement(sql=forget, params=(now_ms, *alive)), Statement(sql=sweep, params=tuple(alive)))
+        )
 
     async def sweep_lead(self, swept: Lead, found: Lead) -> bool:
         """Bring a lead in flight that nobody works on to its end.

@@ -12,6 +12,7 @@ from unittest.mock import patch
 from lexchange import exchange, fields
 from lexchange.buyers.client import BuyerClient, BuyerFailure
 from lexchange.lead import AttemptOutcome
+from lexchange.leases import Lease
 from lexchange.once import Once
 from lexchange.sale import Sale
 from lexchange.storage import ClaimOutcome, ClaimResult, Store, statements, units
@@ -46,8 +47,8 @@ async def _send_again(client: BuyerClient, request: Any, *, deadline: float) -> 
     return answer
 
 
-async def _nobody_lives(store: Store, now_ms: int) -> frozenset[str]:
-    return frozenset()
+async def _nobody_lives(lease: Lease, now_ms: int) -> set[str]:
+    return set()
 
 
 async def _keyless(once: Once, call: Any, progress: Any, story: Any) -> Any:
@@ -66,7 +67,7 @@ ANY_TIME = statements.CLAIM_PING.replace("expires_ms > ?", "(expires_ms > ? OR 1
 # By name: the promise that must be seen broken, and what is put in place of what.
 BUGS: dict[str, tuple[str, list[Any]]] = {
     "claim_after_send": ("sold_once", [(Store, "claim_lead", _claim_after_send)]),
-    "sweep_without_lease": ("sweep", [(Store, "live_workers", _nobody_lives)]),
+    "sweep_without_lease": ("sweep", [(Lease, "_alive", _nobody_lives)]),
     "cap_not_returned": ("slots", [(units, "_give_back", lambda releases: ())]),
     "hold_not_returned": ("slots", [(statements, "GIVE_EXPIRED_HOLDS_BACK", KEPT_HOLDS)]),
     "cap_not_guarded": ("caps", [(statements, "TAKE_CAP", statements.TAKE_CAP.replace("<= ?", "<= ? + 99000000"))]),

@@ -202,6 +202,8 @@ def nothing_in_flight(outcome: Outcome) -> Iterator[Violation]:
 
 def the_living_are_not_swept(outcome: Outcome) -> Iterator[Violation]:
     """Only leads of processes that are gone, or were not heard of for a lease, are settled by others."""
+    if outcome.history.is_anyone_suspect:
+        return
     for lead in outcome.left.leads:
         if lead.detail == SWEPT and lead.worker not in outcome.history.suspects:
             act = _number(lead.data["email"])

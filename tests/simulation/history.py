@@ -54,6 +54,7 @@ class History:
     told: list[Told] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
     suspects: set[str] = field(default_factory=set)  # workers whose leads others may sweep
+    is_anyone_suspect: bool = False
     overdrawn: list[str] = field(default_factory=list)  # counters seen above their limit or below 0
     leaked: list[str] = field(default_factory=list)  # tasks that outlived their node
     trace: list[tuple[float, str]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lexchange.lead import AttemptOutcome, LeadState
-from lexchange.leases import DETAIL, Lease, is_gone, new_worker
+from lexchange.leases import DETAIL, Lease, new_worker, runs
 from lexchange.storage import CallMark, CallOutcome, Store
 from tests.storage.examples import NOW_MS, a_lead, an_attempt, slot
 
@@ -38,6 +38,11 @@ def a_lease(store: Store, clock: MovedClock) -> Lease:
     return Lease(store, clock, 10, new_worker())
 
 
+def a_lease_elsewhere(store: Store, clock: MovedClock, pid: int = 7) -> Lease:
+    """Of a process of another machine, of which only its lease tells."""
+    return Lease(store, clock, 10, f"another-boot-4026531836.{pid}.1.00000000")
+
+
 async def sending(store: Store, number: int, worker: str, **changes: object):
     """A lead in its first attempt, with a slot."""
     lead = a_lead(number, worker=worker, takes=[slot("c")], attempts=[an_attempt(1, outcome=AttemptOutcome.SENDING)])
@@ -54,7 +59,7 @@ async def state_of(store: Store, lead_id: str) -> LeadState:
 
 async def test_lead_of_a_live_process_is_left_alone(store: Store, clock: MovedClock):
     """Another's, or our own, as long as the leases are renewed."""
-    one, other = a_lease(store, clock), a_lease(store, clock)
+    one, other = a_lease_elsewhere(store, clock), a_lease(store, clock)
     await one.beat()
     lead = await sending(store, 1, one.worker)
     for _ in range(5):
@@ -66,7 +71,7 @@ async def test_lead_of_a_live_process_is_left_alone(store: Store, clock: MovedCl
 
 async def test_lead_of_a_lease_that_is_over_is_swept_once(store: Store, clock: MovedClock):
     """It is unknown, keeps its slot and its attempt, and says why; a second sweep changes nothing."""
-    gone, other = a_lease(store, clock), a_lease(store, clock)
+    gone, other = a_lease_elsewhere(store, clock), a_lease(store, clock)
     await gone.beat()
     lead = await sending(store, 1, gone.worker)
     clock.ms += 10_001
@@ -84,8 +89,8 @@ async def test_lead_of_a_lease_that_is_over_is_swept_once(store: Store, clock: M
 async def test_lead_of_a_process_that_has_ended_is_swept_at_once(store: Store, clock: MovedClock):
     """Its lease may run on: its pid tells that it is gone. So does a lease that was ended."""
     dead, ended = of_dead_process(), a_lease(store, clock)
-    assert (is_gone(dead), is_gone(ended.worker)) == (True, False)
-    await store.renew_lease(dead, now_ms=NOW_MS, until_ms=NOW_MS + 10_000)
+    assert (runs(dead), runs(ended.worker)) == (False, True)
+    await store.renew_lease(dead, until_ms=NOW_MS + 10_000)
     await ended.beat()
     leads = [await sending(store, 1, dead), await sending(store, 2, ended.worker)]
     await ended.end()
@@ -95,20 +100,42 @@ async def test_lead_of_a_process_that_has_ended_is_swept_at_once(store: Store, c
 
 async def test_pid_of_another_machine_says_nothing(store: Store, clock: MovedClock):
     """A process is only known to be gone where its pid means something; else its lease decides."""
-    elsewhere = f"another-boot-4026531836.{os.getpid()}.1.00000000"
-    assert not is_gone(elsewhere)
-    assert not is_gone("nonsense")
-    await store.renew_lease(elsewhere, now_ms=NOW_MS, until_ms=NOW_MS + 10_000)
-    lead = await sending(store, 1, elsewhere)
+    elsewhere = a_lease_elsewhere(store, clock, pid=os.getpid())
+    assert runs(elsewhere.worker) is None
+    assert runs("nonsense") is None
+    await elsewhere.beat()
+    lead = await sending(store, 1, elsewhere.worker)
     await a_lease(store, clock).beat()
     assert await state_of(store, lead.lead_id) is LeadState.SENDING
+
+
+async def test_process_of_this_machine_that_is_stopped_keeps_its_leads(store: Store, clock: MovedClock):
+    """It is there, whatever its lease says, or a clock that was set: it will tell itself what became of them."""
+    stopped, other = a_lease(store, clock), a_lease(store, clock)
+    await stopped.beat()
+    lead = await sending(store, 1, stopped.worker)
+    clock.ms += 3_600_000
+    await other.beat()
+    assert await state_of(store, lead.lead_id) is LeadState.SENDING
+    assert (await store.leases()).keys() == {stopped.worker, other.worker}
+
+
+async def test_lease_that_a_wrong_clock_made_is_none(store: Store, clock: MovedClock):
+    """Else the leads of a machine whose clock was ahead when it died would be in flight for so long."""
+    ahead = a_lease_elsewhere(store, clock)
+    clock.ms += 3_600_000
+    await ahead.beat()
+    lead = await sending(store, 1, ahead.worker)
+    clock.ms -= 3_600_000
+    await a_lease(store, clock).beat()
+    assert await state_of(store, lead.lead_id) is LeadState.UNKNOWN
 
 
 def test_process_is_gone_when_another_has_its_pid():
     """A pid is used again; the moment of the start is not."""
     place, pid, started, own = new_worker().split(".")
-    assert not is_gone(f"{place}.{pid}.{started}.{own}")
-    assert is_gone(f"{place}.{pid}.{int(started) - 1}.{own}")
+    assert runs(f"{place}.{pid}.{started}.{own}") is True
+    assert runs(f"{place}.{pid}.{int(started) - 1}.{own}") is False
 
 
 def test_process_is_gone_when_it_only_waits_to_be_buried():
@@ -119,10 +146,10 @@ def test_process_is_gone_when_it_only_waits_to_be_buried():
     ) as one:
         assert one.stdout is not None
         worker = one.stdout.readline().strip()
-        assert not is_gone(worker)
+        assert runs(worker)
         one.kill()
         os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table of processes
-        assert is_gone(worker)
+        assert runs(worker) is False
 
 
 @pytest.mark.parametrize(("after_ms", "state"), [(299_999, LeadState.SENDING), (300_000, LeadState.UNKNOWN)])
@@ -144,7 +171,7 @@ async def test_claimed_lead_fails_and_gives_its_slot_back(store: Store, clock: M
 
 async def test_process_that_was_only_slow_sends_no_further_attempt(store: Store, clock: MovedClock):
     """Its lead was swept meanwhile: the next buyer is not called, and its outcome changes nothing."""
-    slow, other = a_lease(store, clock), a_lease(store, clock)
+    slow, other = a_lease_elsewhere(store, clock), a_lease(store, clock)
     await slow.beat()
     lead = await sending(store, 1, slow.worker)
     clock.ms += 10_001
