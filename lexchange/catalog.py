@@ -61,6 +61,9 @@ class Catalog:
         self.version = version
         self.campaigns = tuple(campaigns)
         self.live = tuple(_compile(campaign, limits) for campaign in self.campaigns)
+        self.has_idempotent_buyers = any(
+            buyer.post.is_idempotent for campaign in self.campaigns for buyer in campaign.buyers
+        )
         self._routes: dict[str, Route] = {}
         for campaign, live in zip(self.campaigns, self.live, strict=True):
             for source in campaign.sources:

@@ -28,7 +28,7 @@ from lexchange.fields import Checked, Stage, fill_from_ping, frozen_problems
 from lexchange.ids import Ids, is_ping_id
 from lexchange.lead import AttemptOutcome, BuyerPing, Lead, LeadState, Ping, PingState
 from lexchange.market import Market
-from lexchange.offers import offers_of_bids, offers_of_ping
+from lexchange.offers import offers_of_bids, offers_of_parts, offers_of_ping
 from lexchange.once import Once, Progress
 from lexchange.rates import RateWindow
 from lexchange.reasons import Reason
@@ -123,6 +123,19 @@ class Exchange:
             progress = Progress()
             story = partial(self._direct_post, route, call, checked, lead, progress)
             return await self._once.run(call, progress, story)
+
+    async def ask_again(self, lead: Lead) -> None:
+        """Learn what became of a lead of unknown outcome from a buyer who takes a repeat for the same lead."""
+        route = self.catalog.route(lead.src)
+        if route is None or route.live.campaign.campaign != lead.campaign or not _has_repeatable(route, lead):
+            return
+        ping = await self._store.find_ping(lead.ping_id) if lead.ping_id else None
+        if ping is not None:
+            offers = offers_of_ping(route, ping, lead, with_followers=True)
+        else:
+            offers = offers_of_parts(route, lead)
+        deadline = asyncio.get_running_loop().time() + route.live.campaign.routing.post_timeout_ms / 1000
+        await self._sale(route, Progress()).ask_again(lead, offers, deadline)
 
     # ---- every call ----
 
@@ -298,15 +311,7 @@ class Exchange:
         def on_started(started: Lead) -> None:
             progress.lead = started
 
-        sale = Sale(
-            route,
-            progress.mark,
-            store=self._store,
-            client=self._client,
-            gates=self._watch.gates,
-            clock=self._clock,
-            ids=self._ids,
-        )
+        sale = self._sale(route, progress)
         try:
             sold = await sale.run(lead, offers, rule, on_started)
         except Exception as error:
@@ -322,6 +327,17 @@ class Exchange:
         if sold.reason is Reason.PING_ID_ALREADY_CONSUMED:
             return await self._already_posted(lead)
         return await self._keep_unsold(lead, sold.reason)
+
+    def _sale(self, route: Route, progress: Progress) -> Sale:
+        return Sale(
+            route,
+            progress.mark,
+            store=self._store,
+            client=self._client,
+            gates=self._watch.gates,
+            clock=self._clock,
+            ids=self._ids,
+        )
 
     def _new_lead(self, route: Route, checked: Checked, ping_id: str | None) -> Lead:
         return new_lead(
@@ -357,6 +373,12 @@ class Exchange:
         unsold = replace(lead, state=LeadState.REJECTED, reason=reason)
         await self._store.claim_lead(unsold, takes=[], fingerprints=[], now_ms=lead.created_ms)
         return answers.settled(unsold)
+
+
+def _has_repeatable(route: Route, lead: Lead) -> bool:
+    """Whether any buyer who got the lead takes a repeat for the same."""
+    got = {attempt.buyer for attempt in lead.attempts}
+    return any(route.live.buyers[name].post.delivery.is_idempotent for name in got & route.live.buyers.keys())
 
 
 def _is_postable(ping: Ping, lead: Lead) -> bool:

@@ -192,6 +192,7 @@ def _attempt(attempt: Attempt) -> Facts:
         "started": time_text(attempt.started_ms),
         "latency_ms": round(attempt.latency_us / 1000, 1) if attempt.latency_us is not None else None,
         "bytes_sent": attempt.is_sent,
+        "resends": attempt.resends,
         "http_status": attempt.http_status,
         "answer": attempt.answer,
     }

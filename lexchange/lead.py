@@ -38,7 +38,8 @@ LEAD_TRANSITIONS: dict[LeadState, frozenset[LeadState]] = {
         # sending -> sending is the next attempt, at the next bidder
         {LeadState.SENDING, LeadState.DELIVERED, LeadState.REJECTED, LeadState.FAILED, LeadState.UNKNOWN}
     ),
-    LeadState.UNKNOWN: frozenset({LeadState.DELIVERED, LeadState.FAILED}),
+    # unknown -> unknown is a re-send; only a buyer's own answer to one makes it rejected
+    LeadState.UNKNOWN: frozenset({LeadState.UNKNOWN, LeadState.DELIVERED, LeadState.REJECTED, LeadState.FAILED}),
     LeadState.DELIVERED: frozenset(),
     LeadState.REJECTED: frozenset(),
     LeadState.FAILED: frozenset(),
@@ -150,6 +151,7 @@ class Attempt:
     http_status: int | None = None
     answer: str | None = None
     price_micros: int | None = None  # the buyer's final price, where his post answer names one
+    resends: int = 0  # how often it was sent again to learn its outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

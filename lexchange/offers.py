@@ -70,6 +70,17 @@ def offers_of_bids(route: Route, ranked: Sequence[Bidder], lead: Lead) -> list[O
     return offers
 
 
+def offers_of_parts(route: Route, lead: Lead) -> list[Offer]:
+    """The bids of a stored direct post, in no order."""
+    offers = []
+    for part in lead.buyers:
+        live = route.live.buyers.get(part.buyer)
+        split = source_payout(route.payout, part.bid_micros or 0)
+        if part.outcome is PingOutcome.BID and live is not None and live.buyer.is_active and split is not None:
+            offers.append(_offer(route, live, part, split.payout_micros, lead))
+    return offers
+
+
 def _ranked(route: Route, ping: Ping, parts: Mapping[str, BuyerPing]) -> list[str]:
     bidders = [
         Bidder.of(route.live.buyers[name].buyer, part.bid_micros or 0, ping.turns)

@@ -16,7 +16,7 @@ from lexchange.campaign import DuplicateScope
 from lexchange.caps import is_money, lead_takes
 from lexchange.catalog import LiveBuyer, Route
 from lexchange.clock import Clock
-from lexchange.delivery import MEANINGS, deliver
+from lexchange.delivery import DEFINITE_ANSWERS, MEANINGS, deliver
 from lexchange.duplicates import scope_key
 from lexchange.errors import StorageError
 from lexchange.gates import Gates
@@ -152,6 +152,32 @@ class Sale:
             else:
                 return
 
+    async def ask_again(self, lead: Lead, offers: Sequence[Offer], deadline: float) -> None:
+        """Send an unknown lead again to a buyer who takes a repeat for the same lead; his answer settles it.
+
+        Without one, or where the campaign has changed meanwhile, it stays unknown.
+        """
+        legs = _legs_of(lead, offers)
+        place = next((place for place, leg in enumerate(legs) if _may_repeat(leg)), None)
+        if place is None:
+            return
+        offer, first = legs[place].offer, legs[place].attempt
+        again = replace(first, resends=first.resends + 1)
+        asked = _with_attempt(replace(lead, updated_ms=self._clock.now_ms()), place, again)
+        if not await self._store.start_resend(asked, lead):
+            return
+        attempt = await deliver(
+            again,
+            offer.live.post,
+            self._values(replace(lead, delivery_id=first.delivery_id, updated_ms=first.started_ms), offer),
+            client=self._client,
+            breaker=self._gates.gate(offer.live.owner, offer.live.buyer.breaker).post,
+            deadline=deadline,
+        )
+        if attempt.outcome in DEFINITE_ANSWERS:
+            legs[place] = replace(legs[place], attempt=attempt)
+            await self._finish(_with_attempt(asked, place, attempt), legs, before=(LeadState.UNKNOWN,))
+
     async def _claim(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | NotClaimed:
         refused = NotClaimed(reason=Reason.NO_ELIGIBLE_BUYER)
         while waiting:
@@ -239,13 +265,14 @@ class Sale:
             takes=takes,
         )
 
-    async def _finish(self, lead: Lead, legs: Sequence[Leg]) -> Lead:
+    async def _finish(self, lead: Lead, legs: Sequence[Leg], before: Sequence[LeadState] = IN_FLIGHT) -> Lead:
         """Store the end; returns what is stored."""
         finished = self._ended(lead, legs)
         is_ours = await self._store.finish_lead(
             finished,
             releases=_without(lead.takes, finished.takes),
             adjustments=[each for leg in legs if leg.is_sold for each in _adjustments(leg)],
+            before=before,
         )
         failpoints.reach("finish_committed")
         # Somebody else may have ended it, an operator for one: his word is what is stored, and told.
@@ -310,6 +337,24 @@ def _has_place_left(legs: Sequence[Leg], rule: SaleRule) -> bool:
     """Whether another buyer may have the lead: a place is used by each outcome that leaves it to nobody else."""
     used = [leg for leg in legs if leg.attempt.outcome not in rule.moves_on]
     return len(used) < rule.sell_to and not any(leg.is_kept and leg.offer.live.buyer.is_exclusive for leg in used)
+
+
+def _legs_of(lead: Lead, offers: Sequence[Offer]) -> list[Leg]:
+    """What came of each offer of a stored lead; none when an offer is not what it was, its slots above all."""
+    offered = {offer.live.buyer.buyer: offer for offer in offers}
+    if any(attempt.buyer not in offered for attempt in lead.attempts):
+        return []
+    legs = [Leg(offer=offered[attempt.buyer], attempt=attempt) for attempt in lead.attempts]
+    taken = [take for leg in legs if leg.is_kept for take in leg.offer.takes]
+    return legs if not _without(taken, lead.takes) else []
+
+
+def _may_repeat(leg: Leg) -> bool:
+    return leg.is_kept and not leg.is_sold and leg.offer.live.post.delivery.is_idempotent
+
+
+def _with_attempt(lead: Lead, place: int, attempt: Attempt) -> Lead:
+    return replace(lead, attempts=[*lead.attempts[:place], attempt, *lead.attempts[place + 1 :]])
 
 
 def _price_micros(leg: Leg) -> int:

@@ -32,6 +32,7 @@ from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange, Identity
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
+from lexchange.resends import resending
 from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
 from lexchange.telemetry import log_event
@@ -139,6 +140,7 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
             limits=limits,
             identity=Identity(worker=worker, pepper=settings.pepper),
         )
+        await stack.enter_async_context(resending(store, exchange, clock))
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
         await listeners.start()

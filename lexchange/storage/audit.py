@@ -53,6 +53,11 @@ class Audit:
         """Leads that are claimed, sending or unknown and were last touched before `before_ms`, the oldest first."""
         return leads(await self._connector.scan(statements.UNRESOLVED_LEADS, (before_ms, limit)))
 
+    async def unknown_leads(self, *, since_ms: int, before_ms: int, limit: int = 1_000) -> list[Lead]:
+        """Leads of unknown outcome that were made at or after `since_ms` and last touched before `before_ms`."""
+        params = (f"L-{since_ms:012X}", before_ms, limit)
+        return leads(await self._connector.scan(statements.UNKNOWN_LEADS, params))
+
     async def resolve_lead(self, lead_id: str, to: LeadState, *, note: str, now_ms: int) -> bool:
         """Bring an unknown lead, or one that has been sending for 5 minutes, to `delivered` or `failed`.
 

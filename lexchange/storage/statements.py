@@ -234,6 +234,14 @@ SELECT * FROM lead_rows WHERE lead_id IN (
 ORDER BY lead_id"""  # noqa: S608 - question marks only
 
 
+# Their ids are in the order of time; both names of the state as above.
+UNKNOWN_LEADS = """
+SELECT * FROM lead_rows WHERE lead_id IN (
+    SELECT lead_id FROM leads
+    WHERE state IN ('claimed', 'sending', 'unknown') AND state = 'unknown' AND lead_id >= ? AND updated_ms < ?
+    ORDER BY lead_id LIMIT ?)
+ORDER BY lead_id"""
+
 UNRESOLVED_LEADS = """
 SELECT * FROM lead_rows WHERE lead_id IN (
     SELECT lead_id FROM leads

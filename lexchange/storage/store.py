@@ -140,17 +140,25 @@ class Store:
         *,
         releases: Sequence[CapTake] = (),
         adjustments: Sequence[tuple[str, int]] = (),
+        before: Sequence[LeadState] = IN_FLIGHT,
     ) -> bool:
-        """Bring a claimed or sending lead to delivered, rejected, failed or unknown, as LEAD_TRANSITIONS allows.
+        """Bring a lead from one of the states `before` to delivered, rejected, failed or unknown.
 
-        Guarded by its stored state: False means that somebody else has ended it, and nothing has changed. `releases`
-        are given back; `lead.takes` is what it still holds afterwards. `adjustments` (counter, signed micros) settle
-        a final price that differs from the bid. A rejected or failed lead is no duplicate of anything any more; a
-        live delivered one is its buyer's latest turn.
+        Guarded by its stored state and by LEAD_TRANSITIONS: False means that somebody else has ended it, and nothing
+        has changed. `releases` are given back; `lead.takes` is what it still holds afterwards. `adjustments`
+        (counter, signed micros) settle a final price that differs from the bid. A rejected or failed lead is no
+        duplicate of anything any more; a live delivered one is its buyer's latest turn.
         """
         assert lead.state not in IN_FLIGHT, lead.state
-        unit = units.end_lead(lead, before=IN_FLIGHT, releases=releases, adjustments=adjustments)
+        unit = units.end_lead(lead, before=before, releases=releases, adjustments=adjustments)
         return (await self._connector.write(unit)).failed_guard is None
+
+    async def start_resend(self, asked: Lead, found: Lead) -> bool:
+        """Note that an unknown lead goes to its buyer again, before a byte does.
+
+        Guarded: nobody has touched it since it was `found`; of two processes one may send.
+        """
+        return (await self._connector.write(units.start_resend(asked, found))).failed_guard is None
 
     async def find_duplicates(self, campaign: str, digest: str, *, since_ms: int) -> dict[str, str]:
         """Leads with these field values since `since_ms` that are sold, in flight or unknown: lead_id by scope key."""

@@ -117,6 +117,12 @@ def sweep_lead(swept: Lead, found: Lead) -> Unit:
     return (untouched, *end_lead(swept, before=IN_FLIGHT, releases=releases))
 
 
+def start_resend(asked: Lead, found: Lead) -> Unit:
+    """Note that an unknown lead is sent again, unless somebody has touched it since it was found."""
+    untouched = Statement(sql=statements.LEAD_UNTOUCHED, params=(found.lead_id, found.updated_ms), guard=STATE)
+    return (untouched, _move_lead(asked, (LeadState.UNKNOWN,)))
+
+
 def release_expired_holds(now_ms: int) -> Unit:
     """Give back the slots of pings that expired unclaimed."""
     return (

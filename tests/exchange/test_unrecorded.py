@@ -12,7 +12,7 @@ from tests.exchange.cases import BASE, IDS
 from tests.exchange.running import exchange_for
 from tests.exchange.transports import TRANSPORTS, Call, transport
 
-CASE = {"change": {"traffic_type": "direct_post"}}
+CASE = {"change": {"traffic_type": "direct_post"}, "limits": {"drain_s": 1}}
 KEYED = Call(name="direct_post", body=BASE["calls"]["direct_post"], headers={"Idempotency-Key": "order-17"})
 MINUTE_MS = 60_000
 
@@ -37,6 +37,37 @@ async def test_lead_whose_outcome_is_not_recorded(
         assert sum(count for endpoint, count in buyers.calls.items() if endpoint.endswith(".post")) == 1
     async with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         assert [lead.state for lead in await store.audit.unresolved_leads()] == [LeadState.SENDING]
+
+
+@pytest.mark.parametrize(
+    ("verb", "is_done", "state"),
+    [
+        ("finish_lead", False, LeadState.DELIVERED),
+        ("finish_lead", True, LeadState.DELIVERED),
+        ("claim_lead", True, LeadState.FAILED),
+    ],
+)
+async def test_outcome_is_recorded_when_the_store_is_back(
+    verb: str, is_done: bool, state: LeadState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even one that was recorded, and only reported as failed. A claim that was is undone: nothing was sent."""
+    real = getattr(Store, verb)
+
+    async def broken(self: Store, lead: Lead, **rest: object) -> object:
+        if is_done:
+            await real(self, lead, **rest)
+        raise StorageError("disk full")
+
+    async with exchange_for(CASE, tmp_path) as (server, buyers), transport("grpc", server) as source:
+        with monkeypatch.context() as fault:
+            fault.setattr(Store, verb, broken)
+            _, answer = await source.send(KEYED)
+        sent = sum(count for endpoint, count in buyers.calls.items() if endpoint.endswith(".post"))
+        assert sent == (1 if verb == "finish_lead" else 0)
+        assert answer.get("reason") == ("downstream_timeout" if sent else "overloaded"), answer
+    async with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        assert [lead.state for lead in await store.audit.recent_leads(10)] == [state]
+        assert await store.audit.unresolved_leads() == []
 
 
 @pytest.mark.parametrize("road", TRANSPORTS)

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from lexchange import exchange, fields
+from lexchange import exchange, fields, sale
 from lexchange.buyers.client import BuyerClient, BuyerFailure
+from lexchange.exchange import Exchange
 from lexchange.lead import AttemptOutcome
 from lexchange.leases import Lease
 from lexchange.once import Once
@@ -59,6 +60,10 @@ async def _never_mended(sale: Sale, lead_id: str) -> None:
     return None
 
 
+async def _never_asked_again(exchange: Exchange, lead: Any) -> None:
+    return None
+
+
 UNKNOWN_TOO = frozenset(AttemptOutcome) - {AttemptOutcome.ACCEPTED}
 ANY_SOURCE = statements.CLAIM_PING.replace("src = ?", "(src = ? OR 1)")
 KEPT_HOLDS = f"{statements.GIVE_EXPIRED_HOLDS_BACK} AND 0"
@@ -76,6 +81,14 @@ BUGS: dict[str, tuple[str, list[Any]]] = {
     "next_bidder_after_silence": ("sold_once", [(exchange, "AFTER_REJECTION", UNKNOWN_TOO)]),
     "key_forgotten": ("one_key", [(Once, "_run_once", _keyless)]),
     "outcome_forgotten": ("in_flight", [(Sale, "mend", _never_mended)]),
+    "never_asked_again": ("asked_again", [(Exchange, "ask_again", _never_asked_again)]),
+    "asked_without_leave": (
+        "sold_once",
+        [
+            (sale, "_may_repeat", lambda leg: leg.is_kept and not leg.is_sold),
+            (exchange, "_has_repeatable", lambda route, lead: True),
+        ],
+    ),
     "test_is_live": ("tests", [(fields, "read_test_mode", lambda data: False)]),
     "foreign_post": (
         "foreign",

@@ -11,6 +11,7 @@ from lexchange.call import Outcome as PostOutcome
 from lexchange.call import PingAnswer, PostAnswer, Status
 from lexchange.lead import AttemptOutcome, Lead, LeadState, PingState
 from lexchange.leases import DETAIL as SWEPT
+from lexchange.resolution import DEFINITE
 from tests.simulation.history import Heard
 from tests.simulation.plan import PING_TIMEOUT_S, Act, FaultKind
 from tests.simulation.world import Outcome
@@ -281,6 +282,17 @@ def nothing_leaks(outcome: Outcome) -> Iterator[Violation]:
         yield Violation(promise="leaks", what=leak)
 
 
+def who_may_be_asked_again_is(outcome: Outcome) -> Iterator[Violation]:
+    """A lead of unknown outcome goes once more to a buyer who takes a repeat for the same lead."""
+    if outcome.plan.faults:
+        return
+    for lead in outcome.left.leads:
+        open_at = [attempt for attempt in lead.attempts if attempt.outcome not in DEFINITE]
+        may_repeat = [attempt for attempt in open_at if attempt.buyer in outcome.plan.rules.idempotent]
+        if lead.state is LeadState.UNKNOWN and may_repeat and not any(attempt.resends for attempt in may_repeat):
+            yield Violation(promise="asked_again", what=f"{lead.lead_id} was not", act=_number(lead.data["email"]))
+
+
 CHECKS: tuple[Check, ...] = (
     sold_once,
     moves_on_only_where_it_may,
@@ -293,6 +305,7 @@ CHECKS: tuple[Check, ...] = (
     one_key_one_answer,
     nothing_in_flight,
     the_living_are_not_swept,
+    who_may_be_asked_again_is,
     caps_hold,
     slots_follow_leads,
     money_follows_bids,

@@ -21,6 +21,7 @@ from lexchange.config import Limits
 from lexchange.errors import StorageError
 from lexchange.exchange import Exchange, Identity
 from lexchange.leases import Lease
+from lexchange.resends import ask_on
 from lexchange.servicer import refusal_of
 from lexchange.storage import Store
 from lexchange.storage.connector import Row, Unit, UnitResult, Value
@@ -149,7 +150,7 @@ class Life:
         self._connector = SimulatedConnector(self, world.file, Random(f"disk:{world.plan.seed}:{worker}"))
         self._background = Background()
         self._client = BuyerClient(limits=ClientLimits(), address_rule=AddressRule(allow_loopback_and_private=True))
-        clock = SystemClock(wall_ns, monotonic_ns)
+        clock = self._clock = SystemClock(wall_ns, monotonic_ns)
         self.store = Store(self._connector)
         self._lease = Lease(self.store, clock, LIMITS.lease_s, worker)
         self.exchange = Exchange(
@@ -185,7 +186,12 @@ class Life:
     async def begin(self) -> None:
         """Sweep what others have left, then be open for calls."""
         await self._lease.beat()
-        self._beating = self.run(self._lease.beat_on())
+        self._beating = self.run(self._go_on())
+
+    async def _go_on(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._lease.beat_on())
+            group.create_task(ask_on(self.store, self.exchange, self._clock))
 
     def kill(self, why: str) -> None:
         """End at once."""

@@ -152,13 +152,14 @@ FINISHES = {
     ("sending", "unknown"),
 }
 RESOLVES = {("unknown", "delivered"), ("unknown", "failed")}
+RESENDS = {("unknown", "unknown"), ("unknown", "delivered"), ("unknown", "rejected")}
 ENDS = [LeadState.DELIVERED, LeadState.REJECTED, LeadState.FAILED, LeadState.UNKNOWN]
 
 
 def test_verbs_make_the_transitions_of_the_table():
     """The verbs make every transition of LEAD_TRANSITIONS and no other."""
     table = {(before, after) for before, afters in LEAD_TRANSITIONS.items() for after in afters}
-    assert table == STARTS | FINISHES | RESOLVES
+    assert table == STARTS | FINISHES | RESOLVES | RESENDS
 
 
 async def stored(store: Store, state: LeadState) -> Lead:

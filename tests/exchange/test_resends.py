@@ -1,0 +1,134 @@
+"""A buyer who declares that he takes a repeat for the same lead is asked again what became of it; nobody else is."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from lexchange import resends
+from lexchange.lead import AttemptOutcome, Lead, LeadState
+from lexchange.server import Server
+from lexchange.storage import Store
+from tests.exchange.cases import BASE, Case
+from tests.exchange.running import exchange_for
+from tests.exchange.scripted_buyers import ScriptedBuyers
+from tests.exchange.transports import Call, transport
+from tests.storage.examples import NOW_MS, a_lead, an_attempt
+
+SOLD, REJECTED, CUT = {"json": {"result": "sold"}}, {"json": {"result": "rejected"}}, {"reset": True}
+CAP = [{"window": "total", "limit": 5}]
+DIRECT_POST = Call(name="direct_post", body=BASE["calls"]["direct_post"])
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first try follows at once, the second never."""
+    monkeypatch.setattr(resends, "LOOK_S", 0.05)
+    monkeypatch.setattr(resends, "PAUSES_S", (0, 600))
+
+
+def a_case(*post_replies: Any, is_idempotent: bool = True, is_direct: bool = False) -> Case:
+    """One in which acme wins."""
+    change = {"buyers.acme.post.idempotent": is_idempotent, "buyers.acme.caps": CAP}
+    if is_direct:
+        change["traffic_type"] = "direct_post"
+    return {"change": change, "replies": {"acme.post": list(post_replies)}}
+
+
+async def sell(server: Server, *, is_direct: bool) -> dict[str, Any]:
+    async with transport("rest", server) as source:
+        if is_direct:
+            return (await source.send(DIRECT_POST))[1]
+        _, ping = await source.send(Call(name="ping", body=BASE["calls"]["ping"]))
+        body = BASE["calls"]["post"] | {"ping_id": ping["ping_id"]}
+        return (await source.send(Call(name="post", body=body)))[1]
+
+
+async def lead_after(
+    case: Case, folder: Path, *, is_direct: bool = False, posts: int
+) -> tuple[Lead, ScriptedBuyers, int]:
+    """The lead, once acme got so many posts and some time has passed; the buyers; and what is used of his cap."""
+    async with exchange_for(case, folder) as (server, buyers):
+        answer = await sell(server, is_direct=is_direct)
+        assert (answer["status"], answer["reason"]) == ("failed", "downstream_timeout")
+        async with asyncio.timeout(5):
+            while buyers.calls["acme.post"] < posts:  # noqa: ASYNC110 - the buyer is another part of this loop
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
+        assert buyers.calls["acme.post"] == posts
+        async with Store.open(f"sqlite:///{folder}/store.db") as store:
+            lead = await store.audit.find_lead(answer["lead_id"])
+            assert lead is not None
+            (used,) = (await store.read_counters(["auto:buyer:acme:leads:total:all"])).values()
+            return lead, buyers, used
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+@pytest.mark.parametrize(
+    ("reply", "state", "used"),
+    [(SOLD, LeadState.DELIVERED, 1), (REJECTED, LeadState.REJECTED, 0), (CUT, LeadState.UNKNOWN, 1)],
+)
+async def test_answer_to_a_repeat_settles_the_lead(
+    reply: Any, state: LeadState, used: int, is_direct: bool, tmp_path: Path
+) -> None:
+    """The same bytes and the same key, once more; a second failure leaves it unknown."""
+    lead, buyers, used_now = await lead_after(
+        a_case(CUT, reply, is_direct=is_direct), tmp_path, is_direct=is_direct, posts=2
+    )
+    assert (lead.state, lead.attempts[0].resends, used_now) == (state, 1, used)
+    first, second = buyers.received["acme.post"]
+    assert first == second
+    assert [headers["idempotency-key"] for headers in buyers.headers["acme.post"]] == [lead.delivery_id] * 2
+
+
+async def test_buyer_who_declares_nothing_is_never_asked_again(tmp_path: Path) -> None:
+    """He might take it for a second lead."""
+    lead, _, used = await lead_after(a_case(CUT, SOLD, is_idempotent=False), tmp_path, posts=1)
+    assert (lead.state, lead.attempts[0].resends, used) == (LeadState.UNKNOWN, 0, 1)
+
+
+async def test_lead_whose_slots_are_not_what_they_were_is_left_alone(tmp_path: Path) -> None:
+    """The campaign has changed: which slots to give back is an operator's decision."""
+    case = a_case(CUT, SOLD)
+    async with exchange_for(case | {"change": case["change"] | {"buyers.acme.post.idempotent": False}}, tmp_path) as (
+        server,
+        buyers,
+    ):
+        await sell(server, is_direct=False)
+        file = tmp_path / "campaign.yaml"
+        campaign = orjson.loads(file.read_bytes())
+        acme = campaign["buyers"][0]
+        acme["post"]["idempotent"] = True
+        acme["caps"] = [{"window": "day", "limit": 5}]
+        file.write_bytes(orjson.dumps(campaign))
+        assert await server.reload()
+        await asyncio.sleep(0.3)
+        assert buyers.calls["acme.post"] == 1
+
+
+def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try waits for its own pause since the last; after the last one an operator has to know."""
+    monkeypatch.setattr(resends, "PAUSES_S", (10, 60))
+
+    def tried(times: int) -> Lead:
+        attempt = an_attempt(1, outcome=AttemptOutcome.BROKEN, resends=times)
+        return a_lead(1, state=LeadState.UNKNOWN, updated_ms=NOW_MS, attempts=[attempt])
+
+    for times, pause_s in enumerate((10, 60)):
+        assert not resends.is_due(tried(times), NOW_MS + pause_s * 1000 - 1)
+        assert resends.is_due(tried(times), NOW_MS + pause_s * 1000)
+    assert not resends.is_due(tried(2), NOW_MS + 10**9)
+
+
+async def test_of_two_processes_one_asks_again(tmp_path: Path) -> None:
+    """Who finds the lead touched since does not send."""
+    async with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        found = a_lead(
+            1, ping_id=None, state=LeadState.UNKNOWN, attempts=[an_attempt(1, outcome=AttemptOutcome.BROKEN)]
+        )
+        await store.claim_lead(found, now_ms=NOW_MS)
+        asked = replace(found, updated_ms=found.updated_ms + 1)
+        assert [await store.start_resend(asked, found) for _ in range(2)] == [True, False]
