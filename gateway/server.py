@@ -6,18 +6,26 @@ from email.utils import formatdate
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.errors import error_body
+from gateway.errors import RETRY_AFTER_S, error_body
 
 KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
 
 
+_TOO_MANY = error_body("overloaded", "too many calls wait already; try again")
+OVERLOADED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
+    b"content-length: %d\r\n\r\n%b" % (RETRY_AFTER_S, len(_TOO_MANY), _TOO_MANY)
+)
+
+
 class JsonErrorProtocol(HttpToolsProtocol):
-    """Bounds the headers, and answers what is no HTTP in JSON like everything else."""
+    """Bounds the headers, answers what is no HTTP in JSON like everything else, and what is too much without a task."""
 
     header_bytes = 0
+    is_refused = False  # the request that is being read
 
     def on_message_begin(self) -> None:
         """Begin counting."""
@@ -30,6 +38,34 @@ class JsonErrorProtocol(HttpToolsProtocol):
         if self.header_bytes > HEADER_BYTES:
             raise ValueError(f"headers of more than {HEADER_BYTES} bytes")
         super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin a call, or refuse it with as little work as there can be, so that those in flight do not suffer."""
+        self.is_refused = self.app.refuses(self.url) and self._may_refuse()
+        if not self.is_refused:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """The body of a refused call is not looked at."""
+        if not self.is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A refused call is answered, and its connection lives on."""
+        if not self.is_refused:
+            super().on_message_complete()
+            return
+        self.transport.write(OVERLOADED)
+        if self.parser.should_keep_alive():
+            self.on_response_complete()
+        else:
+            self.transport.close()
+
+    def _may_refuse(self) -> bool:
+        """Whether the connection owes no earlier answer, and this call is one whose body is on its way."""
+        before: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it starts as
+        is_next = before is None or before.response_complete
+        return is_next and not self.expect_100_continue and self.parser.get_method() == b"POST"
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is answered and hung up on."""

@@ -30,6 +30,7 @@ from lexchange.lead import AttemptOutcome, BuyerPing, Lead, LeadState, Ping, Pin
 from lexchange.market import Market
 from lexchange.offers import offers_of_bids, offers_of_parts, offers_of_ping
 from lexchange.once import Once, Progress
+from lexchange.places import Places
 from lexchange.rates import RateWindow
 from lexchange.reasons import Reason
 from lexchange.routing import choose
@@ -49,22 +50,6 @@ class Identity:
 
     worker: str
     pepper: bytes
-
-
-class Places:
-    """The calls in flight; one more than the limit is told so at once."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._taken = 0
-
-    def __enter__(self) -> None:
-        if self._taken >= self._limit:
-            raise RequestRefused(Reason.OVERLOADED)
-        self._taken += 1
-
-    def __exit__(self, *error: object) -> None:
-        self._taken -= 1
 
 
 class Exchange:
@@ -92,12 +77,12 @@ class Exchange:
         self._market = Market(store)
         self._watch = BuyerWatch(store, background, clock)
         self._once = Once(store=store, background=background, clock=clock, limits=limits, worker=identity.worker)
-        self._places = Places(limits.in_flight)
+        self.places = Places(limits)
         self._rates = RateWindow()
 
     async def ping(self, call: Call) -> PingAnswer:
         """Offer a few fields of a lead to every eligible buyer at once; the answer is durable before it leaves."""
-        with self._places:
+        async with self.places:
             route, checked = self._receive(call, Stage.PING, is_asking=True)
             draft = self._draft(route, checked)
             if reason := early_rejection(route, call, TrafficType.PING_POST, checked):
@@ -108,7 +93,7 @@ class Exchange:
 
     async def post(self, call: Call) -> PostAnswer:
         """Deliver the full lead to the buyer that won its ping, once."""
-        with self._places:
+        with self.places:
             route, checked = self._receive(call, Stage.POST, is_asking=False)
             lead = self._new_lead(route, checked, call.ping_id)
             progress = Progress()
@@ -117,7 +102,7 @@ class Exchange:
 
     async def direct_post(self, call: Call) -> PostAnswer:
         """Sell a full lead in one call: the eligible buyers in routing order, until one takes it."""
-        with self._places:
+        async with self.places:
             route, checked = self._receive(call, Stage.POST, is_asking=True)
             lead = self._new_lead(route, checked, None)
             progress = Progress()

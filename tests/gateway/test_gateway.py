@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +77,7 @@ class Running:
     stub: RememberingStub
     server: HttpServer
     http: aiohttp.ClientSession
+    is_full: bool = False
 
     async def post(self, path: str = "/ping", data: Any = PING, **headers: str) -> tuple[int, Any, Any]:
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -100,9 +102,10 @@ class Running:
 async def running() -> AsyncIterator[Running]:
     stub, server, opened = RememberingStub(), HttpServer(), open_socket("127.0.0.1:0")
     address = address_of(opened)
-    await server.start(create_app(stub), [opened])
     async with aiohttp.ClientSession() as http:
-        yield Running(address, stub, server, http)
+        running = Running(address, stub, server, http)
+        await server.start(create_app(stub, lambda: running.is_full), [opened])
+        yield running
     await server.stop(2)
 
 
@@ -261,6 +264,72 @@ async def test_what_is_no_http_is_told_so(running: Running, request_bytes: bytes
     answer = await running.raw(request_bytes)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"status":"error"' in answer
+
+
+@pytest.mark.parametrize(("path", "is_shed"), [("/ping", True), ("/direct_post", True), ("/post", False)])
+async def test_full_exchange_is_not_asked(running: Running, path: str, is_shed: bool) -> None:
+    """Refused before it becomes work, with the time to come back; a post is a promise and always gets through."""
+    running.is_full = True
+    status, answer, headers = await running.post(path)
+    assert (status == 503) is is_shed
+    assert len(running.stub.calls) == (not is_shed)
+    if is_shed:
+        assert (answer["status"], answer["reason"]) == ("error", "overloaded")
+        assert (headers["Content-Type"], headers["Retry-After"]) == ("application/json", "1")
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_connection_outlives_a_refusal(running: Running, is_chunked: bool) -> None:
+    """Refused calls and their bodies leave nothing behind for the next on the connection."""
+    length, body = (b"Transfer-Encoding: chunked", b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n")
+    if is_chunked:
+        body %= (PING[:5], len(PING) - 5, PING[5:])
+    else:
+        length, body = b"Content-Length: %d" % len(PING), PING
+    host, _, port = running.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    statuses = []
+    for is_full in (False, True, True, False, True):
+        running.is_full = is_full
+        writer.write(b"POST /ping HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n%b" % (length, body))
+        async with asyncio.timeout(20):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+        statuses.append(head[9:12])
+    writer.close()
+    await writer.wait_closed()
+    assert statuses == [b"200", b"503", b"503", b"200", b"503"]
+
+
+async def test_pipelined_calls_are_refused_in_their_order(running: Running) -> None:
+    """What was sent in one go is answered in order, whether it is refused or not."""
+    ping, post = running.stub.answer, pb.PostResponse(status=pb.POST_STATUS_DELIVERED)
+
+    async def fitting_answer() -> object:
+        return ping if running.stub.calls[-1][0] == "Ping" else post
+
+    running.is_full, running.stub.answer = True, fitting_answer
+    call = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n%b"
+    last = call % (b"/ping", len(PING), b"Connection: close\r\n", PING)
+    answers = await running.raw(b"".join(call % (path, len(PING), b"", PING) for path in (b"/ping", b"/post")) + last)
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"503", b"200", b"200"]
+    # The last came while the post ran, so it was put to the exchange, which would refuse it itself.
+    assert [name for name, *_ in running.stub.calls] == ["Post", "Ping"]
+
+
+async def test_refused_connection_closes_when_asked(running: Running) -> None:
+    """`Connection: close` is heard."""
+    running.is_full = True
+    answer = await running.raw(b"POST /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b"}")
+
+
+async def test_full_exchange_hears_who_sends_no_ping(running: Running) -> None:
+    """Another method is still told what is allowed."""
+    running.is_full = True
+    async with running.http.head(f"http://{running.address}/ping") as response:
+        assert response.status == 405
 
 
 async def test_stop_lets_a_call_end(running: Running) -> None:

@@ -1,0 +1,154 @@
+"""An open loop of REST pings: they leave at their time, whether answers come or not, as publishers' do.
+
+`python -m bench.open_loop HOST:PORT --rate 2000 --duration 30` prints one JSON line.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+CONNECTIONS = 600  # open before the first call; while all are busy a call is not offered, and said so
+ANSWER_S = 10.0  # waited for at the end
+BODY = Path(__file__).with_name("calls") / "ping.json"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What came back, with seconds since the start and the latency of each answer."""
+
+    ok: list[tuple[float, float]] = field(default_factory=list)
+    refused: list[tuple[float, float]] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+class Line(asyncio.Protocol):
+    """A keep-alive connection that carries one call at a time."""
+
+    def __init__(self, loop: "OpenLoop") -> None:
+        self._loop = loop
+        self._sent_s = 0.0
+        self._answer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
+
+    def send(self) -> None:
+        """Ping."""
+        self._sent_s = time.perf_counter()
+        self._transport.write(self._loop.message)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, mark, body = self._answer.partition(b"\r\n\r\n")
+        if not mark or len(body) < int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]):
+            return
+        self._answer = b""
+        self._loop.hear(self, head[9:12].decode(), self._sent_s)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._loop.seen.others["connection lost"] += 1
+
+
+class OpenLoop:
+    """Calls at a rate, as long as a connection is free."""
+
+    def __init__(self, address: str, rate: float, duration_s: float) -> None:
+        host, _, port = address.rpartition(":")
+        self._place = (host, int(port))
+        self._rate = rate
+        self._duration_s = duration_s
+        self._idle: deque[Line] = deque()
+        self._started_s = 0.0
+        self.seen = Seen()
+        body = BODY.read_bytes()
+        self.message = (
+            "\r\n".join(("POST /ping HTTP/1.1", f"host: {address}", f"content-length: {len(body)}", "", "")).encode()
+            + body
+        )
+
+    async def run(self) -> None:
+        """Connect, offer, then wait for the last answers."""
+        loop = asyncio.get_running_loop()
+        for _ in range(CONNECTIONS):
+            self._idle.append((await loop.create_connection(lambda: Line(self), *self._place))[1])
+        sent = 0
+        self._started_s = time.perf_counter()
+        while (now_s := time.perf_counter() - self._started_s) < self._duration_s:
+            due = int(now_s * self._rate) - sent
+            sent += due
+            lines = [self._idle.popleft() for _ in range(min(due, len(self._idle)))]
+            for line in lines:
+                line.send()
+            self.seen.others["not offered"] += due - len(lines)
+            await asyncio.sleep(0.002)
+        for _ in range(round(ANSWER_S / 0.05)):
+            if len(self._idle) == CONNECTIONS:
+                break
+            await asyncio.sleep(0.05)
+        self.seen.others["unanswered"] += CONNECTIONS - len(self._idle)
+
+    def hear(self, line: Line, status: str, sent_s: float) -> None:
+        """An answer."""
+        now_s = time.perf_counter()
+        entry = (now_s - self._started_s, now_s - sent_s)
+        if status == "200":
+            self.seen.ok.append(entry)
+        elif status in ("503", "429"):
+            self.seen.refused.append(entry)
+        else:
+            self.seen.others[status] += 1
+        self._idle.append(line)
+
+
+def told(seen: Seen, duration_s: float) -> dict[str, object]:
+    """The figures, times in ms."""
+    inside = [(at_s, took_s) for at_s, took_s in seen.ok if at_s <= duration_s]
+    by_second = Counter(int(at_s) for at_s, _ in seen.ok)
+    return {
+        "ok_per_s": len(inside) / duration_s,
+        "refused_per_s": len(seen.refused) / duration_s,
+        "ok_ms": _quantiles([took_s for _, took_s in seen.ok]),
+        "refused_ms": _quantiles([took_s for _, took_s in seen.refused]),
+        "ok_by_second": [by_second[second] for second in range(int(duration_s))],
+        "ok_ms_by_second": [
+            round(statistics.median([took for at, took in seen.ok if int(at) == second] or [0]) * 1000, 1)
+            for second in range(int(duration_s))
+        ],
+        "others": dict(seen.others),
+    }
+
+
+def _quantiles(latencies_s: list[float]) -> dict[str, float]:
+    ordered = sorted(latencies_s)
+    if not ordered:
+        return {}
+    last = len(ordered) - 1
+    return {name: round(ordered[int(last * at)] * 1000, 2) for name, at in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+
+
+def main() -> None:
+    """Read the options, load, print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("--rate", type=float, required=True, help="pings a second")
+    parser.add_argument("--duration", type=float, required=True, help="seconds")
+    options = parser.parse_args()
+
+    async def load() -> Seen:
+        loop = OpenLoop(options.address, options.rate, options.duration)
+        await loop.run()
+        return loop.seen
+
+    print(json.dumps(told(uvloop.run(load()), options.duration)))
+
+
+if __name__ == "__main__":
+    main()
