@@ -11,6 +11,7 @@ from bench.lab import Lab, Served
 from bench.load import LoadFor
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
 from bench.memory import measure_memory
+from bench.overload import measure_overload
 
 CAMPAIGNS = 1000
 ZIPS = 40_000
@@ -173,6 +174,7 @@ GROUPS: dict[str, Group] = {
     "campaigns": campaigns,
     "zips": zips,
     "memory": measure_memory,
+    "overload": measure_overload,
 }
 
 

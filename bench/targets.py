@@ -1,5 +1,6 @@
 """Targets: which figure is compared with which, and what has to come out. The table of docs/performance.md."""
 
+import math
 import statistics
 from dataclasses import dataclass
 
@@ -43,20 +44,24 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A single figure in bytes that has to be at most `at_most_bytes`."""
+    """A single figure that has to be at most, or at least, so much; it is shown in `unit`s of `scale`."""
 
     label: str
     name: str
     target: str
-    at_most_bytes: float
+    at_most: float = math.inf
+    at_least: float = 0
+    unit: str = ""
+    scale: float = 1
 
     def judge(self, results: Results) -> Verdict:
         """What came out."""
         found = results.readings.get(self.name)
         if found is None:
             return Verdict(label=self.label, target=self.target, found="-", verdict="not measured")
-        text = f"{found / KIB:.1f} KiB"
-        return Verdict(label=self.label, target=self.target, found=text, verdict=_met(found <= self.at_most_bytes))
+        text = f"{_short(found / self.scale)} {self.unit}".strip()
+        is_met = self.at_least <= found <= self.at_most
+        return Verdict(label=self.label, target=self.target, found=text, verdict=_met(is_met))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +104,44 @@ TARGETS = (
         over_speed="scaled_per_s",
     ),
     Reading(
-        label="memory of an in-flight 5-buyer ping", name="in_flight_bytes", target="≤ 40 KiB", at_most_bytes=40 * KIB
+        label="memory of an in-flight 5-buyer ping",
+        name="in_flight_bytes",
+        target="≤ 40 KiB",
+        at_most=40 * KIB,
+        unit="KiB",
+        scale=KIB,
     ),
-    Reading(label="memory of an open ping", name="open_ping_bytes", target="0 (≤ 0.1 KiB)", at_most_bytes=0.1 * KIB),
+    Reading(
+        label="memory of an open ping",
+        name="open_ping_bytes",
+        target="0 (≤ 0.1 KiB)",
+        at_most=0.1 * KIB,
+        unit="KiB",
+        scale=KIB,
+    ),
+    Reading(label="3 × overload: pings sold ÷ at best", name="overload_goodput", target="≥ 0.8", at_least=0.8),
+    Reading(
+        label="3 × overload: median time to a refusal",
+        name="overload_refusal_ms",
+        target="< 10 ms",
+        at_most=10,
+        unit="ms",
+    ),
+    Reading(
+        label="3 × overload: last refusal after its end",
+        name="overload_recovery_s",
+        target="< 2 s",
+        at_most=2,
+        unit="s",
+    ),
+    Reading(
+        label="3 × overload: memory added",
+        name="overload_bytes",
+        target="≤ 64 MiB",
+        at_most=64 * KIB**2,
+        unit="MiB",
+        scale=KIB**2,
+    ),
 )
 
 

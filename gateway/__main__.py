@@ -51,7 +51,7 @@ async def _serve(upstream: str, http: str) -> int:
     server = HttpServer()
     async with grpc.aio.insecure_channel(upstream) as channel:
         address = address_of(opened)
-        await server.start(create_app(pb_grpc.LeadExchangeStub(channel)), [opened])
+        await server.start(create_app(pb_grpc.LeadExchangeStub(channel)), opened)
         print(f"ready http={address}", flush=True)
         await stop.wait()
         await server.stop(DRAIN_S)

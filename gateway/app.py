@@ -1,7 +1,5 @@
 """App: the routes of the REST interface as a Starlette application."""
 
-from collections.abc import Callable
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,8 +10,6 @@ from starlette.types import Receive, Scope, Send
 from gateway.errors import error_body
 from gateway.routes import Stub, endpoints
 
-SHED_PATHS = frozenset([b"/ping", b"/direct_post"])
-
 
 class Gateway(Starlette):
     """Starlette behind a short cut for the calls of the exchange: they need no router and catch their own errors.
@@ -21,9 +17,8 @@ class Gateway(Starlette):
     Its router and middleware would take a sixth of the time of a test ping.
     """
 
-    def __init__(self, stub: Stub, is_full: Callable[[], bool]) -> None:
+    def __init__(self, stub: Stub) -> None:
         self._endpoints = endpoints(stub)
-        self._is_full = is_full
         super().__init__(
             routes=[
                 *(Route(path, endpoint, methods=["POST"]) for path, endpoint in self._endpoints.items()),
@@ -32,10 +27,6 @@ class Gateway(Starlette):
             exception_handlers={404: _not_found, 405: _method_not_allowed},
         )
         self.router.redirect_slashes = False  # /ping/ is an unknown path, not a redirect that loses the body
-
-    def refuses(self, path: bytes) -> bool:
-        """Whether a call would only hear that there are too many; known before its body is read. A post never is."""
-        return path in SHED_PATHS and self._is_full()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -46,9 +37,9 @@ class Gateway(Starlette):
             await super().__call__(scope, receive, send)
 
 
-def create_app(stub: Stub, is_full: Callable[[], bool] = lambda: False) -> Gateway:
-    """The gateway in front of `stub`: a gRPC stub, or its twin in the same process, which knows when it is full."""
-    return Gateway(stub, is_full)
+def create_app(stub: Stub) -> Starlette:
+    """The gateway in front of `stub`: a gRPC stub, or its twin in the same process."""
+    return Gateway(stub)
 
 
 async def _healthz(_: Request) -> Response:

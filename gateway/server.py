@@ -2,6 +2,7 @@
 
 import socket
 from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
+from collections.abc import Callable
 from email.utils import formatdate
 
 import uvicorn
@@ -12,8 +13,10 @@ from gateway.errors import RETRY_AFTER_S, error_body
 
 KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
+# uvloop takes one new connection off a listening socket each turn: when turns are slow, who comes would wait seconds.
+ACCEPTED_A_TURN = 16
 
-
+SHED_PATHS = frozenset([b"/ping", b"/direct_post"])  # a post is a promise and always gets through
 _TOO_MANY = error_body("overloaded", "too many calls wait already; try again")
 OVERLOADED = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
@@ -26,6 +29,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     header_bytes = 0
     is_refused = False  # the request that is being read
+    _is_full: Callable[[], bool]  # set by HttpServer
 
     def on_message_begin(self) -> None:
         """Begin counting."""
@@ -41,7 +45,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a call, or refuse it with as little work as there can be, so that those in flight do not suffer."""
-        self.is_refused = self.app.refuses(self.url) and self._may_refuse()
+        self.is_refused = self.url in SHED_PATHS and self._is_full() and self._may_refuse()
         if not self.is_refused:
             super().on_headers_complete()
 
@@ -83,11 +87,15 @@ class HttpServer:
         self._sockets: list[socket.socket] = []
         self._tick: TimerHandle | None = None
 
-    async def start(self, app: ASGIApp, sockets: list[socket.socket]) -> None:
-        """Answer on the sockets, which now belong to the server."""
+    async def start(self, app: ASGIApp, opened: socket.socket, is_full: Callable[[], bool] = lambda: False) -> None:
+        """Answer on the socket, which now belongs to the server. `is_full`: whether a call would only be refused."""
+
+        class Protocol(JsonErrorProtocol):
+            _is_full = staticmethod(is_full)
+
         config = uvicorn.Config(
             app,
-            http=JsonErrorProtocol,
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -100,9 +108,9 @@ class HttpServer:
         config.load()
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
-        self._sockets = sockets
+        self._sockets = [opened, *(opened.dup() for _ in range(ACCEPTED_A_TURN - 1))]
         self._set_date(get_running_loop())
-        await self._server.startup(sockets)
+        await self._server.startup(self._sockets)
 
     async def stop(self, grace_s: int) -> None:
         """Take no more calls, let those in flight end within the grace, then close."""

@@ -31,8 +31,8 @@ class Limits:
     buyer_answer_bytes: int = 262_144  # read from a buyer at most
     stored_answer_bytes: int = 4_096  # kept of an answer that is not a bid
     connections_per_buyer: int = 64
-    in_flight: int = 512  # calls at once in a process, those in line included; above: overloaded
-    queue_ms: int = 250  # a ping or direct post is refused when the first in line has waited so long
+    in_flight: int = 512  # pings and direct posts at once in a process, those in line too; and so many posts
+    queue_ms: int = 100  # a ping or direct post is refused when the first in line has waited so long
     ping_timeout_floor_ms: int = 50  # a buyer with less time left is not asked
     answer_reserve_ms: int = 30  # kept back from the caller's deadline for our own work
     store_busy_ms: int = 5_000  # a write waits so long for other processes

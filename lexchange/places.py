@@ -2,7 +2,7 @@
 
 As long as the event loop turns briskly every call starts when it comes. When it does not, calls wait in line, in
 their order, instead of slowing down those that run, whose buyers' answers must be heard in time. Who would wait too
-long is refused at once. A post never waits: what was promised is kept first.
+long is refused at once. A post never waits, and has places of its own: what was promised is kept first.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from lexchange.reasons import Reason
 
 TICK_S = 0.010
 BRISK_S = 0.010  # a turn of the loop that takes longer is slow
-FEW = 24  # so many run however slow the loop is
+FEW = 48  # so many run however slow the loop is
 FORGET = 0.8
 BEGUN_A_TICK = 16  # before the next look at the loop: to begin a ping is most of its work
 
@@ -22,12 +22,13 @@ Waiting = tuple[float, asyncio.Future[None]]  # since when, on the loop's clock;
 
 
 class Places:
-    """`with` takes a place at once, `async with` in turn; both raise RequestRefused when there is none."""
+    """`with` takes a post's place at once, `async with` another call's in turn; RequestRefused when there is none."""
 
     def __init__(self, limits: Limits) -> None:
         self._limit = limits.in_flight
         self._patience_s = limits.queue_ms / 1000
         self._taken = 0
+        self._posts = 0
         self._begun = 0  # since the last tick
         self._lag_s = 0.0  # of the last ticks; a slow one is remembered for some
         self._line: deque[Waiting] = deque()
@@ -41,12 +42,12 @@ class Places:
         return bool(self._line) and asyncio.get_running_loop().time() - self._line[0][0] > self._patience_s
 
     def __enter__(self) -> None:
-        if self._taken >= self._limit:
+        if self._posts >= self._limit:
             raise RequestRefused(Reason.OVERLOADED)
-        self._taken += 1
+        self._posts += 1
 
     def __exit__(self, *error: object) -> None:
-        self._leave()
+        self._posts -= 1
 
     async def __aenter__(self) -> None:
         loop = asyncio.get_running_loop()

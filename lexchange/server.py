@@ -164,8 +164,8 @@ class Listeners:
     async def start(self) -> None:
         """Answer on both."""
         await self._grpc.start()
-        app = create_app(InProcessStub(self._exchange), lambda: self._exchange.places.is_full)
-        await self._http.start(app, [self._socket])
+        places = self._exchange.places
+        await self._http.start(create_app(InProcessStub(self._exchange)), self._socket, lambda: places.is_full)
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from leadexchange.v1 import lead_exchange_pb2 as pb
@@ -35,6 +36,8 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.REQUEST_IN_FLIGHT: grpc.StatusCode.ABORTED,
     Reason.SERVER_ERROR: grpc.StatusCode.INTERNAL,
 }
+TRY_AGAIN = frozenset({Reason.OVERLOADED, Reason.RATE_LIMITED})
+RETRY_AFTER_S = 1
 REASONS = {reason: f"REASON_{reason.name}" for reason in Reason}
 PING_STATUSES = {
     Status.ACCEPTED: pb.PING_STATUS_ACCEPTED,
@@ -152,7 +155,7 @@ def refusal_of(error: Exception) -> RequestRefused:
 
 
 def refusal_status(refused: RequestRefused) -> status_pb2.Status:
-    """The rich status of a refusal: ErrorInfo always, BadRequest where fields are at fault."""
+    """The rich status of a refusal: ErrorInfo, BadRequest where fields are at fault, RetryInfo where waiting helps."""
     packed = [_packed(error_details_pb2.ErrorInfo(reason=refused.reason.name, domain=DOMAIN))]
     if refused.fields:
         violations = [
@@ -160,11 +163,13 @@ def refusal_status(refused: RequestRefused) -> status_pb2.Status:
             for field in refused.fields
         ]
         packed.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+    if refused.reason in TRY_AGAIN:
+        packed.append(_packed(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_AFTER_S))))
     code = CODES[refused.reason].value[0]
     return status_pb2.Status(code=code, message=refused.message, details=packed)
 
 
-def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _packed(detail: Message) -> any_pb2.Any:
     wrapped = any_pb2.Any()
     wrapped.Pack(detail)
     return wrapped

@@ -101,7 +101,7 @@ async def buyers_running(buyers: list[DemoBuyer], host: str = "127.0.0.1") -> As
             socket = open_socket(f"{host}:{buyer.port}")
             buyer.port = socket.getsockname()[1]
             server = HttpServer()
-            await server.start(buyer.app(), [socket])
+            await server.start(buyer.app(), socket)
             servers.append(server)
         yield
     finally:

@@ -164,7 +164,7 @@ async def gateway_apart(grpc_address: str) -> AsyncIterator[str]:
     listener, opened = HttpServer(), open_socket("127.0.0.1:0")
     async with grpc.aio.insecure_channel(grpc_address) as channel:
         address = address_of(opened)
-        await listener.start(create_app(pb_grpc.LeadExchangeStub(channel)), [opened])
+        await listener.start(create_app(pb_grpc.LeadExchangeStub(channel)), opened)
         try:
             yield address
         finally:

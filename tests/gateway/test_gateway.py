@@ -104,7 +104,7 @@ async def running() -> AsyncIterator[Running]:
     address = address_of(opened)
     async with aiohttp.ClientSession() as http:
         running = Running(address, stub, server, http)
-        await server.start(create_app(stub, lambda: running.is_full), [opened])
+        await server.start(create_app(stub), opened, lambda: running.is_full)
         yield running
     await server.stop(2)
 

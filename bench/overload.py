@@ -1,0 +1,51 @@
+"""Overload: pings offered at three times what the exchange can take, in an open loop, and what becomes of the rest."""
+
+import json
+import sys
+from typing import Any
+
+from bench.campaigns import CampaignShape
+from bench.lab import Lab, Served
+from bench.measure import Plan, Results
+
+BUYERS = 5
+TIMES = 3  # the capacity
+AFTER = 0.5  # of the capacity, once the overload is over
+ROUNDS = 10  # of a plan's length, that the overload lasts
+
+
+def measure_overload(lab: Lab, plan: Plan, results: Results) -> None:
+    """What is sold under overload ÷ at best, how soon the rest is told, and how soon all is well again."""
+    ours = lab.exchange([CampaignShape(urls=lab.buyers().urls[:BUYERS])])
+    closed = lab.generator.http(ours.http, "/ping", "ping")
+    closed(1.0)
+    at_rest_bytes = ours.resident_bytes()
+    peak = closed(plan.seconds * 2)
+    peak_per_s = peak.calls / peak.elapsed_s
+    plan.say(f"overload: {peak_per_s:,.0f} pings a second at best, now {TIMES} times as many are offered")
+    over = _offer(lab, ours, peak_per_s * TIMES, plan.seconds * ROUNDS)
+    after = _offer(lab, ours, peak_per_s * AFTER, plan.seconds * 2)
+    later_peak = closed(plan.seconds * 2)
+    peak_per_s = max(peak_per_s, later_peak.calls / later_peak.elapsed_s)  # the machine may have become faster
+    results.readings |= {
+        "overload_goodput": over["sold_per_s"] / peak_per_s,
+        "overload_refusal_ms": over["refused_ms"]["p50"],
+        "overload_recovery_s": after["last_refusal_s"],
+        "overload_bytes": ours.resident_bytes() - at_rest_bytes,
+    }
+    refused, taken = over["refused_ms"], over["sold_ms"]
+    plan.say(f"overload: {over['sold_per_s']:,.0f} sold a second, p50 {taken['p50']} ms, p99 {taken['p99']} ms")
+    plan.say(f"overload: {over['refused_per_s']:,.0f} refused, p50 {refused['p50']} ms, p99 {refused['p99']} ms")
+    plan.say(f"overload: {over['others'] or 'every call was answered'}; afterwards {after['sold_ms']}")
+    results.notes.append(
+        f"overload: {TIMES} × {peak_per_s:,.0f} pings/s offered for {plan.seconds * ROUNDS:g} s: "
+        f"sold p50 {taken['p50']} p99 {taken['p99']} ms, refused p50 {refused['p50']} p99 {refused['p99']} ms"
+    )
+
+
+def _offer(lab: Lab, ours: Served, rate: float, seconds: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.open_loop", ours.http, "--rate", str(rate), "--duration", str(seconds)]
+    child = lab.start(f"open-loop-{rate:.0f}", command)
+    child.check_success()
+    found: dict[str, Any] = json.loads(child.output().splitlines()[-1])
+    return found
