@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 CONFIG ?= campaigns
 AGAINST ?= HEAD
+SEED ?= 0:200
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -15,7 +16,7 @@ DEBIAN_PACKAGES = $(shell sed 's/#.*//' deploy/debian-packages.txt)
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help setup debian generate generate-check format lint proto-breaking test soak check demo run bench wheel lock clean
+.PHONY: help setup debian generate generate-check format lint proto-breaking test sim soak check demo run bench wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile
@@ -73,8 +74,12 @@ proto-breaking: setup ## Fail when protos/ breaks a caller of AGAINST (default: 
 test: setup ## Set up and run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-soak: setup ## The long runs: 20 crashes at each fail point, about a quarter of an hour
+sim: setup ## Play SEED (default: 0:200, a range) in the simulator: who did what, and whether a promise was broken
+	@$(BIN)/python -m tests.simulation $(SEED) $(ARGS)
+
+soak: setup ## The long runs: 20 kills at each fail point, 10,000 simulated worlds, about half an hour
 	CRASH_SEEDS=20 $(BIN)/python -m pytest tests/commands/test_crashes.py $(ARGS)
+	$(BIN)/python -m tests.simulation 0:10000
 
 check: lint generate-check proto-breaking ## The one gate: everything CI runs, ending with the tests
 	@$(MAKE) test
