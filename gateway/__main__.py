@@ -13,6 +13,7 @@ from gateway.app import create_app
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 
+DRAIN_NOTICE_S = 1  # /healthz says so that long before calls are taken no more
 DRAIN_S = 30
 
 
@@ -51,9 +52,12 @@ async def _serve(upstream: str, http: str) -> int:
     server = HttpServer()
     async with grpc.aio.insecure_channel(upstream) as channel:
         address = address_of(opened)
-        await server.start(create_app(pb_grpc.LeadExchangeStub(channel)), opened)
+        app = create_app(pb_grpc.LeadExchangeStub(channel))
+        await server.start(app, opened)
         print(f"ready http={address}", flush=True)
         await stop.wait()
+        app.is_draining = True
+        await asyncio.sleep(DRAIN_NOTICE_S)
         await server.stop(DRAIN_S)
     return 0
 

@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from gateway.app import create_app
@@ -30,6 +29,7 @@ from lexchange.clock import SystemClock
 from lexchange.config import Limits, Settings
 from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange, Identity
+from lexchange.health import Health
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
 from lexchange.resends import resending
@@ -154,8 +154,9 @@ class Listeners:
     def __init__(self, settings: Settings, exchange: Exchange, limits: Limits) -> None:
         self._exchange = exchange
         self._limits = limits
+        self._app = create_app(InProcessStub(exchange))
         self._http = HttpServer()
-        self._health = health_aio.HealthServicer()
+        self._health = Health()
         self._grpc = _grpc_server(settings, exchange, self._health, limits)
         self.grpc_address = _bind(self._grpc, settings.grpc)
         self._socket = _http_socket(settings)
@@ -165,21 +166,22 @@ class Listeners:
         """Answer on both."""
         await self._grpc.start()
         places = self._exchange.places
-        await self._http.start(create_app(InProcessStub(self._exchange)), self._socket, lambda: places.is_full)
+        await self._http.start(self._app, self._socket, lambda: places.is_full)
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
-        """Say so to whoever watches our health, then let the calls in flight end."""
+        """Say so to whoever asks for our health, and when they have heard, let the calls in flight end."""
+        self._app.is_draining = True
         await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self._limits.drain_notice_ms / 1000)
+        self._health.let_go()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._grpc.stop(self._limits.drain_s))
             group.create_task(self._http.stop(self._limits.drain_s))
 
 
-def _grpc_server(
-    settings: Settings, exchange: Exchange, health: health_aio.HealthServicer, limits: Limits
-) -> grpc.aio.Server:
+def _grpc_server(settings: Settings, exchange: Exchange, health: Health, limits: Limits) -> grpc.aio.Server:
     options = [
         ("grpc.so_reuseport", int(settings.shares_ports)),
         ("grpc.max_receive_message_length", limits.body_bytes),

@@ -31,7 +31,8 @@ def serving(
     *arguments: str, module: str = "lexchange", log: IO[str] | None = None, **variables: str
 ) -> Iterator[Serving]:
     """`python -m MODULE ARGUMENTS…`, from the ready line on; killed when the block ends and it still runs."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")} | variables
+    own = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")}
+    environment = own | {"LEXCHANGE_DRAIN_NOTICE_MS": "1"} | variables
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True

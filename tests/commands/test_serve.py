@@ -7,12 +7,15 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
 import orjson
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
@@ -80,6 +83,31 @@ async def test_terminates_under_load(tmp_path: Path) -> None:
         assert len(got) == len(set(got))
         unresolved = lexchange("reconcile", "list", "--json", "--store", f"sqlite:///{tmp_path}/store.db")
         assert orjson.loads(unresolved.stdout) == []
+
+
+async def test_health_says_so_first(tmp_path: Path) -> None:
+    """On SIGTERM balancers hear of it while calls are still taken; who watches for ever holds up nobody's end."""
+    (tmp_path / "auto.yaml").write_bytes(campaign_of({}, "127.0.0.1:1"))
+    test_ping = Call(name="ping", body=PING.body | {"data": PING.body["data"] | {"Test_Mode": 1}})
+    statuses: list[int] = []
+
+    async def watch(channel: grpc.aio.Channel) -> None:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        with suppress(grpc.aio.AioRpcError):
+            async for told in stub.Watch(health_pb2.HealthCheckRequest(service="")):
+                statuses.append(told.status)  # noqa: PERF401 - each is looked at while the stream goes on
+
+    with serving(*options(tmp_path), LEXCHANGE_DRAIN_NOTICE_MS="1500") as server:
+        async with grpc.aio.insecure_channel(server.grpc) as channel, aiohttp.ClientSession() as http:
+            watching = asyncio.create_task(watch(channel))
+            await wait_until(lambda: statuses == [health_pb2.HealthCheckResponse.SERVING])
+            server.process.send_signal(signal.SIGTERM)
+            await wait_until(lambda: statuses[-1] == health_pb2.HealthCheckResponse.NOT_SERVING)
+            async with http.get(f"http://{server.http}/healthz") as response:
+                assert (response.status, await response.json()) == (503, {"status": "draining"})
+            assert (await Rest(server.http, http).send(test_ping))[1]["status"] == "accepted"
+            assert await asyncio.to_thread(server.process.wait, 10) == 0
+            await watching
 
 
 async def test_reloads_on_hangup(tmp_path: Path) -> None:

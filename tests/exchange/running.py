@@ -24,5 +24,5 @@ async def exchange_for(case: Case, folder: Path) -> AsyncIterator[tuple[Server, 
             pepper=b"",
             is_dev=True,
         )
-        async with serving(settings, Limits(**case.get("limits", {}))) as server:
+        async with serving(settings, Limits(**{"drain_notice_ms": 1, **case.get("limits", {})})) as server:
             yield server, buyers
