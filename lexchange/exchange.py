@@ -6,7 +6,7 @@ What is answered is durable before; what is claimed is durable before its buyer 
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -109,8 +109,11 @@ class Exchange:
             story = partial(self._direct_post, route, call, checked, lead, progress)
             return await self._once.run(call, progress, story)
 
-    async def ask_again(self, lead: Lead) -> None:
-        """Learn what became of a lead of unknown outcome from a buyer who takes a repeat for the same lead."""
+    async def ask_again(self, lead: Lead, due: Collection[str]) -> None:
+        """Learn what became of a lead of unknown outcome from a buyer who takes a repeat for the same lead.
+
+        `due` are the delivery_ids whose turn it is.
+        """
         route = self.catalog.route(lead.src)
         if route is None or route.live.campaign.campaign != lead.campaign or not _has_repeatable(route, lead):
             return
@@ -120,7 +123,7 @@ class Exchange:
         else:
             offers = offers_of_parts(route, lead)
         deadline = asyncio.get_running_loop().time() + route.live.campaign.routing.post_timeout_ms / 1000
-        await self._sale(route, Progress()).ask_again(lead, offers, deadline)
+        await self._sale(route, Progress()).ask_again(lead, offers, due, deadline)
 
     # ---- every call ----
 

@@ -12,6 +12,7 @@ from lexchange.clock import Clock
 from lexchange.errors import StorageError
 from lexchange.exchange import Exchange
 from lexchange.lead import Lead
+from lexchange.resolution import DEFINITE
 from lexchange.storage import Store
 from lexchange.telemetry import log_event
 
@@ -43,13 +44,18 @@ async def ask_on(store: Store, exchange: Exchange, clock: Clock) -> None:
                 since_ms=now_ms - FORGET_S * 1000, before_ms=now_ms - PAUSES_S[0] * 1000
             )
             for lead in found:
-                if is_due(lead, now_ms):
-                    await exchange.ask_again(lead)
+                if due := due_deliveries(lead, now_ms):
+                    await exchange.ask_again(lead, due)
         except StorageError as error:
             log_event("resend_failed", error=str(error))
 
 
-def is_due(lead: Lead, now_ms: int) -> bool:
-    """Whether another try may follow, and it is time for it."""
-    tries = max((attempt.resends for attempt in lead.attempts), default=0)
-    return tries < len(PAUSES_S) and lead.updated_ms <= now_ms - PAUSES_S[tries] * 1000
+def due_deliveries(lead: Lead, now_ms: int) -> frozenset[str]:
+    """Those of its deliveries that may be tried again now; buyers who share a lead have tries of their own."""
+    return frozenset(
+        attempt.delivery_id
+        for attempt in lead.attempts
+        if attempt.outcome not in DEFINITE
+        and attempt.resends < len(PAUSES_S)
+        and lead.updated_ms <= now_ms - PAUSES_S[attempt.resends] * 1000
+    )

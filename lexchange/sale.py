@@ -5,7 +5,7 @@ to the next buyer is the caller's rule; an unknown outcome never does.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lexchange import failpoints
@@ -152,13 +152,14 @@ class Sale:
             else:
                 return
 
-    async def ask_again(self, lead: Lead, offers: Sequence[Offer], deadline: float) -> None:
+    async def ask_again(self, lead: Lead, offers: Sequence[Offer], due: Collection[str], deadline: float) -> None:
         """Send an unknown lead again to a buyer who takes a repeat for the same lead; his answer settles it.
 
         Without one, or where the campaign has changed meanwhile, it stays unknown.
         """
         legs = _legs_of(lead, offers)
-        place = next((place for place, leg in enumerate(legs) if _may_repeat(leg)), None)
+        repeatable = (place for place, leg in enumerate(legs) if leg.attempt.delivery_id in due and _may_repeat(leg))
+        place = next(repeatable, None)
         if place is None:
             return
         offer, first = legs[place].offer, legs[place].attempt

@@ -113,14 +113,26 @@ def test_pauses_grow_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each try waits for its own pause since the last; after the last one an operator has to know."""
     monkeypatch.setattr(resends, "PAUSES_S", (10, 60))
 
-    def tried(times: int) -> Lead:
+    def due(times: int, after_ms: int) -> bool:
         attempt = an_attempt(1, outcome=AttemptOutcome.BROKEN, resends=times)
-        return a_lead(1, state=LeadState.UNKNOWN, updated_ms=NOW_MS, attempts=[attempt])
+        lead = a_lead(1, state=LeadState.UNKNOWN, updated_ms=NOW_MS, attempts=[attempt])
+        return bool(resends.due_deliveries(lead, NOW_MS + after_ms))
 
     for times, pause_s in enumerate((10, 60)):
-        assert not resends.is_due(tried(times), NOW_MS + pause_s * 1000 - 1)
-        assert resends.is_due(tried(times), NOW_MS + pause_s * 1000)
-    assert not resends.is_due(tried(2), NOW_MS + 10**9)
+        assert not due(times, pause_s * 1000 - 1)
+        assert due(times, pause_s * 1000)
+    assert not due(2, 10**9)
+
+
+def test_buyers_who_share_a_lead_have_their_own_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who has answered, or was asked in vain, does not use up another's tries."""
+    monkeypatch.setattr(resends, "PAUSES_S", (10, 60))
+    answered = an_attempt(1, outcome=AttemptOutcome.REJECTED, resends=1)
+    in_vain = an_attempt(2, outcome=AttemptOutcome.BROKEN, resends=1)
+    fresh = an_attempt(3, outcome=AttemptOutcome.BROKEN)
+    lead = a_lead(1, state=LeadState.UNKNOWN, updated_ms=NOW_MS, attempts=[answered, in_vain, fresh])
+    assert resends.due_deliveries(lead, NOW_MS + 10_000) == {fresh.delivery_id}
+    assert resends.due_deliveries(lead, NOW_MS + 60_000) == {in_vain.delivery_id, fresh.delivery_id}
 
 
 async def test_of_two_processes_one_asks_again(tmp_path: Path) -> None:

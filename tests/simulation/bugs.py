@@ -60,7 +60,7 @@ async def _never_mended(sale: Sale, lead_id: str) -> None:
     return None
 
 
-async def _never_asked_again(exchange: Exchange, lead: Any) -> None:
+async def _never_asked_again(exchange: Exchange, lead: Any, due: Any) -> None:
     return None
 
 
