@@ -4,6 +4,7 @@ import socket
 from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,6 +14,7 @@ from gateway.errors import RETRY_AFTER_S, error_body
 
 KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
+HEADERS_S = 10  # their arrival: who connects and says nothing, or says it drop by drop, is hung up on
 # uvloop takes one new connection off a listening socket each turn: when turns are slow, who comes would wait seconds.
 ACCEPTED_A_TURN = 16
 
@@ -31,9 +33,14 @@ class JsonErrorProtocol(HttpToolsProtocol):
     is_refused = False  # the request that is being read
     _is_full: Callable[[], bool]  # set by HttpServer
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.awaited_since_s: float | None = self.loop.time()  # a request that has not told its headers
+
     def on_message_begin(self) -> None:
         """Begin counting."""
         self.header_bytes = 0
+        self.awaited_since_s = self.loop.time()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -47,6 +54,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
         """Begin a call, or refuse it with as little work as there can be, so that those in flight do not suffer."""
         self.is_refused = self.url in SHED_PATHS and self._is_full() and self._may_refuse()
         if not self.is_refused:
+            self.awaited_since_s = None
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -59,6 +67,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
         if not self.is_refused:
             super().on_message_complete()
             return
+        self.awaited_since_s = None
         self.transport.write(OVERLOADED)
         if self.parser.should_keep_alive():
             self.on_response_complete()
@@ -109,7 +118,7 @@ class HttpServer:
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
         self._sockets = [opened, *(opened.dup() for _ in range(ACCEPTED_A_TURN - 1))]
-        self._set_date(get_running_loop())
+        self._look_after(get_running_loop())
         await self._server.startup(self._sockets)
 
     async def stop(self, grace_s: int) -> None:
@@ -122,11 +131,17 @@ class HttpServer:
             self._tick.cancel()
         self._server = None
 
-    def _set_date(self, loop: AbstractEventLoop) -> None:
-        """Keep the Date header right: uvicorn does so in its own main loop, which does not run here."""
-        if self._server is not None:
-            self._server.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-            self._tick = loop.call_later(1, self._set_date, loop)
+    def _look_after(self, loop: AbstractEventLoop) -> None:
+        """Each second: set the Date header, as uvicorn's own main loop would, and hang up on who is too slow."""
+        if self._server is None:
+            return
+        state = self._server.server_state
+        state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        before_s = loop.time() - HEADERS_S
+        for each in [each for each in state.connections if isinstance(each, JsonErrorProtocol)]:
+            if each.awaited_since_s is not None and each.awaited_since_s < before_s:
+                each.transport.close()
+        self._tick = loop.call_later(1, self._look_after, loop)
 
 
 def open_socket(address: str, *, is_shared: bool = False) -> socket.socket:
