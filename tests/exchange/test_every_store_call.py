@@ -3,12 +3,9 @@
 Each fault strikes once or lasts until the sale is over; a write that fails is lost, or has happened all the same.
 """
 
-import asyncio
 import itertools
-import sqlite3
-from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,9 @@ from typing import Any
 import pytest
 
 from lexchange import sale
-from lexchange.lead import AttemptOutcome, Lead, LeadState, PingState
+from lexchange.lead import Lead, LeadState, PingState
 from lexchange.storage import Store
+from tests.exchange.books import KEPT, check_caps, settle
 from tests.exchange.cases import BASE, Case
 from tests.exchange.failing_store import FAULTS, FailingConnector, Fault, failing_store_of
 from tests.exchange.running import exchange_for
@@ -42,7 +40,6 @@ WORLD = {
     "buyers.bright.breaker": {"mode": "disabled"},
 }
 BUYERS = ("acme", "bright")
-KEPT = {AttemptOutcome.ACCEPTED, AttemptOutcome.TIMED_OUT, AttemptOutcome.BROKEN, AttemptOutcome.INVALID_ANSWER}
 DEFINITE = {"overloaded", "buyer_rejected", "buyer_delivery_failed"}
 
 
@@ -132,13 +129,6 @@ class Source:
 # ------------------------------------------------------------------------------------------------------------ checks
 
 
-async def settle(store: Store) -> None:
-    """Wait until no lead is in flight; the exchange sees to it by itself."""
-    async with asyncio.timeout(3):
-        while await store.audit.in_flight_leads(except_of=()):  # noqa: ASYNC110 - the product sets no event
-            await asyncio.sleep(0.005)
-
-
 def takers(scenario: Scenario, buyers: ScriptedBuyers, email: str) -> list[str]:
     """Who has the lead, or may have it, as the buyers' own logs say."""
     got = {name: [lead["email"] for lead in buyers.received[f"{name}.post"]].count(email) for name in BUYERS}
@@ -172,22 +162,6 @@ def check_lead(lead: Lead, took: list[str]) -> None:
     """The buyers who have a lead are those that its row says have it, or may."""
     assert lead.is_test or sorted(each.buyer for each in lead.attempts if each.outcome in KEPT) == took
     assert (lead.state in (LeadState.DELIVERED, LeadState.UNKNOWN)) is (bool(took) or lead.is_test), lead.state
-
-
-async def check_caps(store: Store, file: Path) -> None:
-    """Used of every cap is what sold and unknown leads take of it, and what offered pings hold."""
-    expected: Counter[str] = Counter()
-    for lead in await store.audit.recent_leads(10_000):
-        kept = [each for each in lead.attempts if each.outcome in KEPT]
-        expected["auto:source:SRC_MAIN:leads:total:all"] += bool(kept)
-        for each in kept:
-            expected["auto:source:SRC_MAIN:money:total:all"] += each.payout_micros
-            expected[f"auto:buyer:{each.buyer}:leads:total:all"] += 1
-            expected[f"auto:buyer:{each.buyer}:money:total:all"] += each.bid_micros
-    with closing(sqlite3.connect(file)) as database:
-        expected.update(dict(database.execute("SELECT counter, SUM(amount) FROM cap_holds GROUP BY counter")))
-        used = dict(database.execute("SELECT counter, used FROM cap_counters WHERE counter NOT LIKE '%:pings:%'"))
-    assert +Counter(used) == +expected
 
 
 # ------------------------------------------------------------------------------------------------------------- tests
