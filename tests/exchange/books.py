@@ -3,10 +3,11 @@
 import asyncio
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from lexchange.lead import AttemptOutcome
+from lexchange.lead import AttemptOutcome, Lead
 from lexchange.storage import Store
 
 KEPT = {AttemptOutcome.ACCEPTED, AttemptOutcome.TIMED_OUT, AttemptOutcome.BROKEN, AttemptOutcome.INVALID_ANSWER}
@@ -19,10 +20,10 @@ async def settle(store: Store) -> None:
             await asyncio.sleep(0.005)
 
 
-async def check_caps(store: Store, file: Path) -> None:
+def check_caps(leads: Iterable[Lead], file: Path) -> None:
     """Used of every cap is what sold and unknown leads take of it, and what offered pings hold."""
     expected: Counter[str] = Counter()
-    for lead in await store.audit.recent_leads(10_000):
+    for lead in leads:
         kept = [each for each in lead.attempts if each.outcome in KEPT]
         expected["auto:source:SRC_MAIN:leads:total:all"] += bool(kept)
         for each in kept:

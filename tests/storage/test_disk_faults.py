@@ -8,8 +8,7 @@ import asyncio
 import random
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from lexchange.storage.connector import Statement
 from lexchange.storage.sqlite import SqliteConnector
 from tests.storage.examples import NOW_MS, a_lead, a_ping, ended, slot
 
-STEPS = 60
+STEPS = 40
 CUTS = 200
 FLIPS = 20
 SECTOR_BYTES = 512
@@ -118,14 +117,6 @@ async def recorded(folder: Path) -> AsyncIterator[History]:
         yield History(entries=recorder.entries, file=file)
     finally:
         await connector.aclose()
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where there is one: copies are synced often, and none has to outlive the test."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="lexchange-", dir=shared if shared.is_dir() else tmp_path) as folder:
-        yield Path(folder)
 
 
 class Copy:
