@@ -100,8 +100,8 @@ class Traces:
         left = [f"task {name}" for name in (self._running() - self._tasks).elements()]
         if (files := self._open_files()) > self._files:
             left.append(f"{files - self._files} files")
-        if self._exchange._places._taken:
-            left.append(f"{self._exchange._places._taken} places of calls in flight")
+        if held := self._exchange.places.held:
+            left.append(f"{held} places of calls in flight")
         for pool in self._pools:
             if pool._place_count != len(pool.connections) or pool._line:
                 left.append(f"{pool._place_count} places for {len(pool.connections)} connections, {pool._line}")
