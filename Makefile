@@ -73,8 +73,9 @@ proto-breaking: setup ## Fail when protos/ breaks a caller of AGAINST (default: 
 test: setup ## Set up and run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-soak: setup ## The long runs: 20 crashes at each fail point, about a quarter of an hour
+soak: setup ## The long runs: 20 crashes at each fail point, 5,000 programs against the model; about three quarters of an hour
 	CRASH_SEEDS=20 $(BIN)/python -m pytest tests/commands/test_crashes.py $(ARGS)
+	MODEL_EXAMPLES=5000 $(BIN)/python -m pytest tests/model $(ARGS)
 
 check: lint generate-check proto-breaking ## The one gate: everything CI runs, ending with the tests
 	@$(MAKE) test
