@@ -77,8 +77,9 @@ test: setup ## Set up and run the tests
 sim: setup ## Play SEED (default: 0:200, a range) in the simulator: who did what, and whether a promise was broken
 	@$(BIN)/python -m tests.simulation $(SEED) $(ARGS)
 
-soak: setup ## The long runs: 20 kills at each fail point, 10,000 simulated worlds, about half an hour
+soak: setup ## The long runs: 280 kills, 5,000 runs against the model, 10,000 simulated worlds; half an hour and more
 	CRASH_SEEDS=20 $(BIN)/python -m pytest tests/commands/test_crashes.py $(ARGS)
+	MODEL_EXAMPLES=5000 $(BIN)/python -m pytest tests/model $(ARGS)
 	$(BIN)/python -m tests.simulation 0:10000
 
 check: lint generate-check proto-breaking ## The one gate: everything CI runs, ending with the tests
