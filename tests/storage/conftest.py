@@ -1,18 +1,63 @@
 """The store over each engine; a new engine is one more parameter here."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from lexchange.storage import Store
 from lexchange.storage.sqlite import SqliteConnector
+from tests.storage.servers import PostgresServer, binaries, run_apart, running
+
+TEMPLATE = "migrated"
+Servers = Callable[[str], PostgresServer]
 
 
-@pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Servers by their version, each started when it is first asked for."""
+    started: dict[str, PostgresServer] = {}
+    with ExitStack() as stack:
+
+        def server(version: str) -> PostgresServer:
+            if binaries(version) is None:
+                pytest.skip(f"PostgreSQL {version} is not installed: make debian")
+            if version not in started:
+                started[version] = stack.enter_context(running(version))
+                started[version].execute(f"CREATE DATABASE {TEMPLATE}")
+                run_apart(migrate(started[version].url(TEMPLATE)))
+            return started[version]
+
+        yield server
+
+
+async def migrate(url: str) -> None:
+    async with Store.open(url):
+        pass
+
+
+@pytest.fixture(params=["sqlite", "postgres 18", "postgres 15"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[str]:
     """A fresh database of the engine."""
-    return {"sqlite": f"sqlite:///{tmp_path}/store.db"}[request.param]
+    engine, _, version = request.param.partition(" ")
+    if engine == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+        return
+    with servers(version).database(TEMPLATE) as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgres 18", "postgres 15"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[str]:
+    """A database that no store has been in."""
+    engine, _, version = request.param.partition(" ")
+    if engine == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+        return
+    with servers(version).database() as database:
+        yield database
 
 
 @pytest.fixture
