@@ -288,6 +288,11 @@ class Store:
         return ClaimResult(outcome=ClaimOutcome.ALREADY_CLAIMED, lead_id=claims[0][0])
 
 
+def place_of(url: str) -> str:
+    """The URL of a store as people may see it: without a password."""
+    return url if url.startswith("sqlite:") else redacted(url)
+
+
 async def _open_connector(url: str, bounds: Bounds) -> Connector:
     scheme, _, path = url.partition(":///")
     if scheme == "sqlite" and path:
@@ -298,7 +303,7 @@ async def _open_connector(url: str, bounds: Bounds) -> Connector:
         return await PostgresConnector.open(url, bounds)
     raise ConfigError(
         "store URL: expected sqlite:///relative/path, sqlite:////absolute/path or "
-        f"postgresql://user:password@host:port/database, got {redacted(url)!r}"
+        f"postgresql://user:password@host:port/database, got {place_of(url)!r}"
     )
 
 

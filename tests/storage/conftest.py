@@ -1,6 +1,5 @@
 """The store over each engine; a new engine is one more parameter here."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path

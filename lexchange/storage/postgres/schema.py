@@ -19,7 +19,8 @@ AHEAD = 2  # months that are made before they begin
 AT_ONCE_MS = 1_000  # a new partition waits no longer for its table, because all others would wait behind it
 PARTITIONED = {"pings": "PING-", "leads": "L-"}
 
-FACTS = "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync')"
+FACTS = """
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync')"""
 
 
 async def prepare(database: Database, until: float) -> None:

@@ -19,10 +19,10 @@ TRIES = 8  # of a batch that collides
 LOOK_S = 0.05  # between two looks at a transaction that is still in progress
 
 # The number of this transaction, and the history that it is part of: after a failover another one may get the number.
-BEGIN = """
-SELECT pg_current_xact_id()::text, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"""
+BEGIN = "SELECT pg_current_xact_id()::text, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
 
-BEGIN_LOCKED = f"""{BEGIN}, (
+BEGIN_LOCKED = """
+SELECT pg_current_xact_id()::text, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), (
     SELECT count(CASE WHEN is_alone THEN pg_advisory_xact_lock(key) ELSE pg_advisory_xact_lock_shared(key) END)
     FROM (SELECT * FROM UNNEST($1::bigint[], $2::boolean[]) AS locks (key, is_alone) ORDER BY key) AS in_order)"""
 
