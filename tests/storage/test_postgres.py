@@ -13,6 +13,7 @@ from lexchange.lead import Fingerprint, LeadState
 from lexchange.storage import ClaimOutcome, Store, statements
 from lexchange.storage.connector import Statement, Unit
 from lexchange.storage.postgres import Bounds, PostgresConnector
+from tests.exchange.transports import wait_until
 from tests.storage.conftest import TEMPLATE, Servers
 from tests.storage.examples import NOW_MS, TTL_MS, a_lead, a_ping, ended, slot
 from tests.storage.proxy import Fate, proxied
@@ -138,14 +139,16 @@ async def test_close_writes_what_waits(place: str):
         assert len(await again.audit.recent_pings(2_000)) == 1_200
 
 
-async def test_cancelled_caller_harms_nobody(connector: PostgresConnector):
+async def test_cancelled_caller_harms_nobody(place: str):
     """A caller that goes away leaves its unit to be written, and the others their answers."""
-    store = Store(connector)
-    gone = asyncio.ensure_future(store.record_ping(a_ping(1)))
-    await asyncio.sleep(0)
-    gone.cancel()
-    assert await pings_at_once(store, range(2, 5)) == [None] * 3
-    await assert_stored(store, range(1, 5))
+    async with connected(place) as opened:
+        store = Store(opened)
+        gone = asyncio.ensure_future(store.record_ping(a_ping(1)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert await pings_at_once(store, range(2, 5)) == [None] * 3
+    async with Store.open(place) as again:
+        await assert_stored(again, range(1, 5))
 
 
 # ---------------------------------------------------------------------------------------------------------- races
@@ -155,9 +158,7 @@ async def test_caps_are_exact_over_two_stores(two: list[Store]):
     """400 takers on two stores share 150 slots, in whatever order they name two caps."""
     orders = [[slot("a", 150), slot("b", 400)], [slot("b", 400), slot("a", 150)]]
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(two[number % 2].take_caps(orders[number // 2 % 2])) for number in range(400)
-        ]
+        tasks = [group.create_task(two[number % 2].take_caps(orders[number // 2 % 2])) for number in range(400)]
     assert sum(task.result() is None for task in tasks) == 150
     assert await two[0].read_counters(["a", "b"]) == {"a": 150, "b": 150}
 
@@ -237,9 +238,8 @@ async def test_killed_connections_are_replaced(connector: PostgresConnector, pla
         for _ in range(3):
             await asyncio.sleep(0.2)
             await kill_all(place)
-            seen = len(acknowledged)
-            while len(acknowledged) < seen + 20:
-                await asyncio.sleep(0.01)
+            enough = len(acknowledged) + 20
+            await wait_until(lambda: len(acknowledged) >= enough)  # noqa: B023 - called before the next round
         is_over = True
     assert refused
     found = {ping.ping_id for ping in await store.audit.recent_pings(1_000_000)}

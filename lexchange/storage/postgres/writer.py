@@ -15,7 +15,8 @@ from lexchange.storage.postgres.queue import Batch, Locks
 from lexchange.storage.postgres.sessions import Connection, Sessions
 from lexchange.storage.postgres.sql import numbered, unnested
 
-TRIES = 8  # of a batch that collides
+# Before each further try of a batch that has collided: the other one, which the server let live, ends meanwhile.
+PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.16)
 LOOK_S = 0.05  # between two looks at a transaction that is still in progress
 
 # The number of this transaction, and the history that it is part of: after a failover another one may get the number.
@@ -50,15 +51,16 @@ class Writer:
         """
         units = [job.unit for job in batch.jobs]
         until = max(batch.jobs[0].since, _now() - self._busy_s / 2) + self._busy_s
-        run, tries = self._apply_all, TRIES
+        run, pauses = self._apply_all, iter(PAUSES_S)
         while True:
             try:
                 return await self._transaction(units, batch.locks, run, until)
             except Exception as error:  # noqa: BLE001 - whatever breaks, every caller gets an answer
-                tries -= 1
                 if is_unit_fault(error) and run == self._apply_all:
                     run = self._apply_each
-                elif not is_collision(error) or not tries:
+                elif is_collision(error) and (pause_s := next(pauses, None)):
+                    await asyncio.sleep(pause_s)
+                else:
                     return [failure(error) for _ in units]
 
     async def _transaction(
