@@ -1,40 +1,13 @@
 """The store over each engine; a new engine is one more parameter here."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from lexchange.storage import Store
 from lexchange.storage.sqlite import SqliteConnector
-from tests.storage.servers import PostgresServer, binaries, run_apart, running
-
-TEMPLATE = "migrated"
-Servers = Callable[[str], PostgresServer]
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
-    """Servers by their version, each started when it is first asked for."""
-    started: dict[str, PostgresServer] = {}
-    with ExitStack() as stack:
-
-        def server(version: str) -> PostgresServer:
-            if binaries(version) is None:
-                pytest.skip(f"PostgreSQL {version} is not installed: make debian")
-            if version not in started:
-                started[version] = stack.enter_context(running(version))
-                started[version].execute(f"CREATE DATABASE {TEMPLATE}")
-                run_apart(migrate(started[version].url(TEMPLATE)))
-            return started[version]
-
-        yield server
-
-
-async def migrate(url: str) -> None:
-    async with Store.open(url):
-        pass
+from tests.storage.servers import TEMPLATE, Servers
 
 
 @pytest.fixture(params=["sqlite", "postgres 18", "postgres 15"])

@@ -9,16 +9,19 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
+from lexchange.storage import Store
+
 Answer = TypeVar("Answer")
 PASSWORD = "s3cr3t-of-the-store"
+TEMPLATE = "migrated"  # the database that the others are copies of
 START_S = 20
 ROOM_BYTES = 2 << 30
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
@@ -135,6 +138,16 @@ def _home() -> str | None:
     """Memory, if there is enough: a fresh database is 300 files, which take half a second on a disk."""
     memory = Path("/dev/shm")
     return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > ROOM_BYTES else None
+
+
+Servers: TypeAlias = "Callable[[str], PostgresServer]"
+"""Gives the session's server of a version."""
+
+
+async def migrate(url: str) -> None:
+    """Open a store there, and close it."""
+    async with Store.open(url):
+        pass
 
 
 @contextmanager

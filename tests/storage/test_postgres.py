@@ -14,10 +14,9 @@ from lexchange.storage import ClaimOutcome, Store, statements
 from lexchange.storage.connector import Statement, Unit
 from lexchange.storage.postgres import Bounds, PostgresConnector
 from tests.exchange.transports import wait_until
-from tests.storage.conftest import TEMPLATE, Servers
 from tests.storage.examples import NOW_MS, TTL_MS, a_lead, a_ping, ended, slot
 from tests.storage.proxy import Fate, proxied
-from tests.storage.servers import running
+from tests.storage.servers import TEMPLATE, Servers, running
 from tests.storage.test_sqlite import assert_stored, pings_at_once
 
 BUSY_MS = 1_000
@@ -193,15 +192,14 @@ async def test_hold_is_given_back_once(two: list[Store], place: str):
     await two[0].record_ping(a_ping(1), [slot("c")])
     await two[0].take_caps([slot("c"), slot("d")])
     other = await asyncpg.connect(place)
-    async with asyncio.TaskGroup() as group:
-        async with other.transaction():
-            await other.execute("SELECT * FROM cap_counters WHERE counter = 'd' FOR UPDATE")
-            lead = a_lead(1, a_ping(1).ping_id)
-            claim = group.create_task(two[0].claim_lead(lead, takes=[slot("d")], now_ms=NOW_MS))
-            await asyncio.sleep(0.2)
-            release = group.create_task(two[1].release_expired_holds(NOW_MS + TTL_MS))
-            await asyncio.sleep(0.2)
-            assert not claim.done()
+    async with asyncio.TaskGroup() as group, other.transaction():
+        await other.execute("SELECT * FROM cap_counters WHERE counter = 'd' FOR UPDATE")
+        lead = a_lead(1, a_ping(1).ping_id)
+        claim = group.create_task(two[0].claim_lead(lead, takes=[slot("d")], now_ms=NOW_MS))
+        await asyncio.sleep(0.2)
+        release = group.create_task(two[1].release_expired_holds(NOW_MS + TTL_MS))
+        await asyncio.sleep(0.2)
+        assert not claim.done()
     await other.close()
     assert (claim.result().outcome, release.result()) == (ClaimOutcome.CLAIMED, 0)
     assert await two[0].read_counters(["c", "d"]) == {"c": 1, "d": 2}

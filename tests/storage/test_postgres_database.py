@@ -11,9 +11,8 @@ from lexchange.errors import ConfigError, StorageError
 from lexchange.ids import Ids
 from lexchange.storage import Store, place_of, statements
 from lexchange.storage.postgres.sql import numbered
-from tests.storage.conftest import TEMPLATE, Servers, migrate
 from tests.storage.examples import NOW_MS, a_lead, a_ping
-from tests.storage.servers import PASSWORD, PostgresServer, run_apart
+from tests.storage.servers import PASSWORD, TEMPLATE, PostgresServer, Servers, migrate, run_apart
 from tests.storage.test_postgres import connected
 
 DAY_MS = 86_400_000
