@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from lexchange.background import beside
 from lexchange.clock import Clock
 from lexchange.errors import StorageError
 from lexchange.storage import Store
@@ -16,12 +17,8 @@ PAUSE_S = 600
 async def kept_up(store: Store, clock: Clock) -> AsyncIterator[None]:
     """Keep the store up until the block ends; it has been seen to once when the block begins."""
     await see_to(store, clock)
-    async with asyncio.TaskGroup() as group:
-        keeping = group.create_task(_keep_on(store, clock))
-        try:
-            yield
-        finally:
-            keeping.cancel()
+    async with beside(_keep_on(store, clock)):
+        yield
 
 
 async def see_to(store: Store, clock: Clock) -> None:
