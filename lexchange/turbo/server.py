@@ -1,0 +1,105 @@
+"""TurboServer: listens, and hands each request to the servicer that was added for it, as grpc.aio's server would."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+
+import grpc
+
+from lexchange.background import Background
+from lexchange.turbo.calls import Call, Handler
+from lexchange.turbo.connection import Connection
+from lexchange.turbo.messages import HEAD, NO_GRPC, NO_POST, NO_TRAILERS, Refusal, refusal_trailers
+from lexchange.turbo.requests import Request
+from lexchange.turbo.streams import Receiver, Stream
+
+LISTENERS = 16  # of one socket: uvloop takes one connection from each a turn
+
+
+class Refused:
+    """The receiver of a request that no servicer takes: it hears so when it has been sent."""
+
+    is_patient = False
+
+    def __init__(self, stream: Stream, head: bytes, text: bytes, trailers: bytes) -> None:
+        self._stream = stream
+        self._answer = (head, text, trailers)
+        self._soon: asyncio.Handle | None = None
+
+    def data(self, part: bytes) -> None:
+        """Not looked at; the window ends it."""
+
+    def end(self) -> None:
+        """Answer in the next turn, so that a flood of such requests meets the limit of streams."""
+        self._soon = asyncio.get_running_loop().call_soon(self._stream.answer, *self._answer)
+
+    def cancel(self) -> None:
+        """Nobody listens."""
+        if self._soon is not None:
+            self._soon.cancel()
+
+
+class TurboServer:
+    """Add servicers with their generated `add_…Servicer_to_server`, then start it on a bound socket."""
+
+    def __init__(self, *, message_bytes: int = 65_536) -> None:
+        self._message_bytes = message_bytes
+        self._methods: dict[bytes, Handler] = {}
+        self._connections: set[Connection] = set()
+        self._calls = Background()
+        self._listeners: list[asyncio.Server] = []
+        self._tick: asyncio.TimerHandle | None = None
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[object]) -> None:
+        """Generated code calls this and then the next; the next is enough."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Take a servicer's methods."""
+        self._methods |= {f"/{service}/{name}".encode(): handler for name, handler in handlers.items()}
+
+    async def start(self, opened: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Answer on the socket, which now belongs to the server."""
+        loop = asyncio.get_running_loop()
+        for each in (opened, *(opened.dup() for _ in range(LISTENERS - 1))):
+            self._listeners.append(await loop.create_server(self._connection, sock=each, ssl=tls))
+        self._look_after(loop)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, let those in flight end within the grace, then close."""
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.leave()
+        await self._calls.drain(grace_s)
+        await asyncio.sleep(0)  # what was answered last goes out
+        for connection in list(self._connections):
+            connection.abort()
+        if self._tick is not None:
+            self._tick.cancel()
+
+    def _connection(self) -> Connection:
+        return Connection(self._accept, self._connections, window_bytes=2 * self._message_bytes)
+
+    def _accept(self, connection: Connection, stream: Stream, request: Request) -> Receiver:
+        """The call that a request makes, or its refusal."""
+        if request.method != b"POST":
+            return Refused(stream, NO_POST, b"expected POST", NO_TRAILERS)
+        content_type = next((value for name, value in request.fields if name == b"content-type"), b"")
+        if not content_type.startswith(b"application/grpc"):
+            return Refused(stream, NO_GRPC, b"expected content-type: application/grpc", NO_TRAILERS)
+        handler = self._methods.get(request.path)
+        try:
+            if handler is None:
+                text = f"no method {request.path.decode('latin-1')}"
+                raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
+            call = Call(stream, request, handler, connection.give_back, self._message_bytes)
+        except Refusal as refusal:
+            return Refused(stream, HEAD, b"", refusal_trailers(refusal))
+        call.begin(self._calls.spawn)
+        return call
+
+    def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+        for connection in list(self._connections):
+            connection.look_after(loop.time())
+        self._tick = loop.call_later(1, self._look_after, loop)
