@@ -17,8 +17,8 @@ from bench.measure import Plan, Results
 from bench.report import render
 from bench.tools import Tools, find_tools
 
-LIMIT_S = 460
-QUICK_LIMIT_S = 85
+LIMIT_S = 520
+QUICK_LIMIT_S = 105
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """Server: uvicorn inside an event loop that is already there, stopped without cutting a call short."""
 
+import re
 import socket
 from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
 from collections.abc import Callable
@@ -26,10 +27,22 @@ OVERLOADED = (
 )
 
 
+SHED_STARTS = tuple(b"POST %b HTTP/1.1\r\n" % path for path in sorted(SHED_PATHS))
+_length = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,5})(?=\r\n|\Z)")
+_unusual = re.compile(rb"(?i)\r\n(connection|expect|transfer-encoding|upgrade):")
+
+
+def _plain_length(head: bytes) -> int | None:
+    """The length of a body that a keep-alive call sends in one piece; None where the parser should look."""
+    found = _length.findall(head)
+    return int(found[0]) if len(found) == 1 and not _unusual.search(head) else None
+
+
 class JsonErrorProtocol(HttpToolsProtocol):
     """Bounds the headers, answers what is no HTTP in JSON like everything else, and what is too much without a task."""
 
     header_bytes = 0
+    is_between = True  # two calls: nothing of the next has come
     is_refused = False  # the request that is being read
     _is_full: Callable[[], bool]  # set by HttpServer
 
@@ -37,9 +50,21 @@ class JsonErrorProtocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self.awaited_since_s: float | None = self.loop.time()  # a request that has not told its headers
 
+    def data_received(self, data: bytes) -> None:
+        """Parse; but a whole call that would be refused is refused as it lies there, at a third of the cost."""
+        if self.is_between and data.startswith(SHED_STARTS) and self._is_full() and self._is_idle():
+            head, _, body = data.partition(b"\r\n\r\n")
+            if _plain_length(head) == len(body):
+                self._unset_keepalive_if_required()
+                self.transport.write(OVERLOADED)
+                self.on_response_complete()
+                return
+        super().data_received(data)
+
     def on_message_begin(self) -> None:
         """Begin counting."""
         self.header_bytes = 0
+        self.is_between = False
         self.awaited_since_s = self.loop.time()
         super().on_message_begin()
 
@@ -64,6 +89,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A refused call is answered, and its connection lives on."""
+        self.is_between = True
         if not self.is_refused:
             super().on_message_complete()
             return
@@ -74,11 +100,14 @@ class JsonErrorProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _may_refuse(self) -> bool:
-        """Whether the connection owes no earlier answer, and this call is one whose body is on its way."""
+    def _is_idle(self) -> bool:
+        """Whether the connection owes no earlier answer."""
         before: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it starts as
-        is_next = before is None or before.response_complete
-        return is_next and not self.expect_100_continue and self.parser.get_method() == b"POST"
+        return before is None or before.response_complete
+
+    def _may_refuse(self) -> bool:
+        """Whether this call is the next, and its body on its way."""
+        return self._is_idle() and not self.expect_100_continue and self.parser.get_method() == b"POST"
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is answered and hung up on."""

@@ -1,7 +1,11 @@
-"""Work that outlives the request it began in: deliveries whose caller hung up, answers that come late."""
+"""Work that outlives the request it began in: deliveries whose caller hung up, answers that come late.
+
+And work that goes on beside all requests, as long as the exchange serves.
+"""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from lexchange.telemetry import log_event
@@ -41,3 +45,19 @@ class Background:
         if cut_off:
             await asyncio.wait(cut_off, timeout=1)
         return len(cut_off)
+
+
+@asynccontextmanager
+async def beside(story: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run it until the block ends; if it breaks, the block is ended. One error alone comes out as it is, ungrouped."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(story)
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) == 1:
+            raise errors.exceptions[0] from errors.exceptions[0].__cause__
+        raise

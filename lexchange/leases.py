@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from lexchange.background import beside
 from lexchange.clock import Clock
 from lexchange.errors import StorageError
 from lexchange.lead import AttemptOutcome, Lead, LeadState
@@ -69,12 +70,8 @@ async def leased(store: Store, clock: Clock, lease_s: int) -> AsyncIterator[str]
     """Hold a lease until the block ends; gives the name that this process's leads carry."""
     lease = Lease(store, clock, lease_s, new_worker())
     await lease.beat()
-    async with asyncio.TaskGroup() as group:
-        beating = group.create_task(lease.beat_on())
-        try:
-            yield lease.worker
-        finally:
-            beating.cancel()
+    async with beside(lease.beat_on()):
+        yield lease.worker
     await lease.end()
 
 

@@ -35,6 +35,11 @@ class Places:
         self._tick: asyncio.TimerHandle | None = None
 
     @property
+    def held(self) -> int:
+        """Calls that run or wait."""
+        return self._taken + self._posts + len(self._line)
+
+    @property
     def is_full(self) -> bool:
         """Whether a call that waits its turn would be refused."""
         if self._taken + len(self._line) >= self._limit:

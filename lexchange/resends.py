@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from lexchange.background import beside
 from lexchange.clock import Clock
 from lexchange.errors import StorageError
 from lexchange.exchange import Exchange
@@ -24,12 +25,8 @@ FORGET_S = 3_600  # an older lead is an operator's
 @asynccontextmanager
 async def resending(store: Store, exchange: Exchange, clock: Clock) -> AsyncIterator[None]:
     """Ask again until the block ends; a try that is under way then is cut, and the lead stays unknown."""
-    async with asyncio.TaskGroup() as group:
-        asking = group.create_task(ask_on(store, exchange, clock))
-        try:
-            yield
-        finally:
-            asking.cancel()
+    async with beside(ask_on(store, exchange, clock)):
+        yield
 
 
 async def ask_on(store: Store, exchange: Exchange, clock: Clock) -> None:

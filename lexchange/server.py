@@ -28,7 +28,7 @@ from lexchange.catalog import Catalog
 from lexchange.clock import SystemClock
 from lexchange.config import Limits, Settings
 from lexchange.engines import ENGINES, Engine
-from lexchange.errors import ConfigError
+from lexchange.errors import ConfigError, StorageError
 from lexchange.exchange import Exchange, Identity
 from lexchange.health import Health
 from lexchange.in_process import InProcessStub
@@ -56,13 +56,16 @@ class Server:
         self.http = listeners.http_address
 
     async def reload(self) -> bool:
-        """Read the campaign files again; an invalid set changes nothing. Calls under way keep their catalog."""
+        """Read the campaign files again; an invalid set changes nothing. Calls under way keep their catalog.
+
+        Nor does one whose version cannot be stored now: no ping runs under a version that nobody can look up.
+        """
         try:
             catalog = await asyncio.to_thread(load_catalog, self._settings, self._limits)
-        except ConfigError as error:
+            await remember_version(self._store, catalog, self._clock)
+        except (ConfigError, StorageError) as error:
             log_event("reload_refused", problems=str(error))
             return False
-        await remember_version(self._store, catalog, self._clock)
         self._exchange.catalog = catalog
         _set_apart()
         log_event("reloaded", config_version=catalog.version, campaigns=len(catalog.campaigns))

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from typing import TextIO
 
 import orjson
@@ -10,7 +11,11 @@ _stream: TextIO = sys.stderr
 
 
 def log_event(event: str, **facts: str | int | float | bool | None) -> None:
-    """Write one event, e.g. `log_event("ping_rejected", reason="no_eligible_buyer", ping_id=…)`."""
+    """Write one event, e.g. `log_event("ping_rejected", reason="no_eligible_buyer", ping_id=…)`.
+
+    One that cannot be written is lost: a full disk under the log is no reason to refuse a call, or to end.
+    """
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = orjson.dumps({"time": stamp, "event": event} | facts).decode()
-    _stream.write(line + "\n")
+    with suppress(OSError):
+        _stream.write(line + "\n")

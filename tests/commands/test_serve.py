@@ -145,6 +145,7 @@ def test_refuses_a_port_that_is_taken(option: str, tmp_path: Path) -> None:
             refused = lexchange(*options(tmp_path), option, taken, "--workers", workers)
             assert refused.returncode == 1
             assert f"{option} {taken}: cannot listen there" in refused.stderr
+            assert "Traceback" not in refused.stderr
             assert "ready" not in refused.stdout
 
 
@@ -155,6 +156,7 @@ def test_refuses_a_broken_file(workers: str, tmp_path: Path) -> None:
     refused = lexchange(*options(tmp_path), "--workers", workers)
     assert refused.returncode == 1
     assert "auto.yaml:2: status: expected one of" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_options_come_from_the_environment(tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ class ScriptedBuyers:
         """How many requests each endpoint got."""
         return {endpoint: len(bodies) for endpoint, bodies in self.received.items()}
 
+    def say(self, endpoint: str, *replies: Reply) -> None:
+        """From now on it answers so; the last reply repeats."""
+        self._replies[endpoint] = list(replies)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until its client closes it or a script resets it."""
         self.connections += 1

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lexchange.exchange import Exchange
-from tests.exchange.cases import BASE, ENDPOINTS
+from tests.exchange.cases import BASE, ENDPOINTS, campaign_of
+from tests.exchange.failing_store import FAULTS, failing_store_of
 from tests.exchange.running import exchange_for
 from tests.exchange.transports import TRANSPORTS, Call, transport
 
@@ -39,3 +40,17 @@ async def test_store_that_does_not_write(road: str, tmp_path: Path) -> None:
             assert (status, answer["reason"]) == (503, "overloaded")
             other.execute("ROLLBACK")
         assert (await source.send(ping))[1]["status"] == "accepted"
+
+
+async def test_reload_changes_nothing_when_the_store_fails(tmp_path: Path) -> None:
+    """The version that the next pings run under cannot be kept, so they run under the old one; then it is taken."""
+    async with exchange_for({}, tmp_path) as (server, buyers), transport("rest", server) as road:
+        half = {"change": {"payout": {"mode": "revenue_share", "share": 0.5}}}
+        (tmp_path / "campaign.yaml").write_bytes(campaign_of(half, buyers.address))
+        ping = Call(name="ping", body=BASE["calls"]["ping"])
+        failing = failing_store_of(server)
+        failing.fail(FAULTS[0], 1)
+        assert not await server.reload()
+        assert (await road.send(ping))[1]["bid"] == 5_950_000
+        assert await server.reload()
+        assert (await road.send(ping))[1]["bid"] == 3_500_000

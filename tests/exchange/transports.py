@@ -148,6 +148,8 @@ def _told(response: Any) -> Answer:
 
 
 def _refused(error: grpc.aio.AioRpcError) -> tuple[int, Answer]:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:  # said by this end: the exchange has not answered
+        return 504, {"status": "error", "reason": "deadline_exceeded", "message": error.details()}
     status = rpc_status.from_call(cast(Any, error))  # checks that code and text of both agree
     assert status is not None, f"{error.code()} without details: {error.details()}"
     info = error_details_pb2.ErrorInfo()

@@ -278,9 +278,10 @@ async def test_full_exchange_is_not_asked(running: Running, path: str, is_shed: 
         assert (headers["Content-Type"], headers["Retry-After"]) == ("application/json", "1")
 
 
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("is_chunked", [False, True])
-async def test_connection_outlives_a_refusal(running: Running, is_chunked: bool) -> None:
-    """Refused calls and their bodies leave nothing behind for the next on the connection."""
+async def test_connection_outlives_a_refusal(running: Running, is_chunked: bool, parts: int) -> None:
+    """Refused calls, in one piece or in several, leave nothing behind for the next on the connection."""
     length, body = (b"Transfer-Encoding: chunked", b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n")
     if is_chunked:
         body %= (PING[:5], len(PING) - 5, PING[5:])
@@ -291,7 +292,10 @@ async def test_connection_outlives_a_refusal(running: Running, is_chunked: bool)
     statuses = []
     for is_full in (False, True, True, False, True):
         running.is_full = is_full
-        writer.write(b"POST /ping HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n%b" % (length, body))
+        call = b"POST /ping HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n%b" % (length, body)
+        for start in range(0, len(call), len(call) // parts + 1):
+            writer.write(call[start : start + len(call) // parts + 1])
+            await asyncio.sleep(0.02)
         async with asyncio.timeout(20):
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
@@ -299,6 +303,23 @@ async def test_connection_outlives_a_refusal(running: Running, is_chunked: bool)
     writer.close()
     await writer.wait_closed()
     assert statuses == [b"200", b"503", b"503", b"200", b"503"]
+
+
+async def test_body_that_looks_like_a_call_is_none(running: Running) -> None:
+    """Behind a proxy that shares its connections, an answer too many would be somebody else's."""
+    running.is_full = True
+    inner = b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    host, _, port = running.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /post HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(inner))
+    await asyncio.sleep(0.05)
+    writer.write(inner)
+    async with asyncio.timeout(20):
+        answers = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert answers.startswith(b"HTTP/1.1 422 ")
 
 
 async def test_pipelined_calls_are_refused_in_their_order(running: Running) -> None:

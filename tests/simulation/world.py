@@ -31,7 +31,7 @@ from tests.simulation.plan import NODES, Act, Fault, FaultKind, Plan, Rules
 from tests.simulation.virtual_loop import VirtualLoop
 
 RETRIES, RETRY_S = 6, 3.0
-SETTLED_S = 20.0  # after the last fault: longer than a lease, a delivery and a late answer
+SETTLED_S = 40.0  # after the last fault: longer than a lease, a delivery, and asking two buyers again one by one
 TRANSIENT = frozenset({"request_in_flight", "overloaded", "server_error"})
 
 

@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from lexchange import background as module
-from lexchange.background import Background
+from lexchange.background import Background, beside
+from lexchange.errors import ConfigError
 
 
 @pytest.fixture
@@ -68,3 +69,30 @@ async def test_drain_cuts_off_what_outlasts_the_grace(events) -> None:
 async def test_drain_of_nothing_is_over_at_once(events) -> None:
     """An idle process stops at once."""
     assert await Background().drain(60) == 0
+
+
+async def test_error_comes_out_as_it_is_where_work_goes_on_beside() -> None:
+    """Who opens a port that is taken reads a line about it, not a group of one error; the work has ended by then."""
+    ended = asyncio.Event()
+
+    async def go_on() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async def listen() -> None:
+        async with beside(go_on()):
+            await asyncio.sleep(0)
+            raise ConfigError("taken")
+
+    with pytest.raises(ConfigError, match="taken"):
+        await listen()
+    assert ended.is_set()
+
+
+async def test_block_ends_when_the_work_beside_it_breaks() -> None:
+    """Nothing goes on without it, and its error is told."""
+    with pytest.raises(ValueError, match="sam"):
+        async with beside(fail()):
+            await asyncio.sleep(60)
