@@ -18,6 +18,7 @@ from lexchange.turbo.messages import (
     read_metadata,
     read_timeout_s,
     refusal_trailers,
+    too_large,
 )
 from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Stream
@@ -109,10 +110,8 @@ class Call:
         try:
             if self._messages is not None:
                 self._queue_messages(self._messages)
-            elif len(self._body) > PREFIX_BYTES:
-                read_message(
-                    self._body[:PREFIX_BYTES], self._encoding, self._message_bytes
-                )  # refuses what is too large before it is here
+            elif len(self._body) > PREFIX_BYTES + self._message_bytes:
+                raise too_large(self._message_bytes)
         except Refusal as refusal:
             self._refuse(refusal)
 

@@ -43,12 +43,12 @@ Accept = Callable[["Connection", Stream, Request], Receiver]
 
 
 class Connection(asyncio.Protocol):
-    """One peer. `accept` makes the receiver of each request."""
+    """One peer. `accept` makes the receiver of each request; a stream may bring `window_bytes` at once."""
 
-    def __init__(self, accept: Accept, connections: "set[Connection]", *, window_bytes: int) -> None:
+    def __init__(self, accept: Accept, note: "Callable[[Connection, bool], None]", *, window_bytes: int) -> None:
         self._accept = accept
+        self._note = note  # when it opens, and when it is lost
         self._window_bytes = window_bytes
-        self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._decoder = HeaderDecoder()
         self._streams: dict[int, Stream] = {}
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._last_id = 0
         self._ended: deque[int] = deque(maxlen=REMEMBERED)
         self._let_go: deque[int] = deque(maxlen=REMEMBERED)  # answered before the client had sent all
-        self._rest = PREFACE[:0]
+        self._rest = b""
         self._is_greeted = False  # by its preface
         self._is_settled = False  # and by its settings
         self._block: tuple[int, int, bytearray, int] | None = None  # stream, flags, so far, continuations
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         """Greet."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
         self._transport.set_write_buffer_limits(high=UNREAD_BYTES)
-        self._connections.add(self)
+        self._note(self, True)
         ours = {
             Setting.MAX_CONCURRENT_STREAMS: STREAMS,
             Setting.INITIAL_WINDOW_SIZE: self._window_bytes,
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Nobody waits for any answer."""
         self._is_over = True
-        self._connections.discard(self)
+        self._note(self, False)
         for stream in list(self._streams.values()):
             stream.receiver.cancel()
         self._streams.clear()
@@ -114,11 +114,6 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
 
     # ---- the server's side ----
-
-    @property
-    def stream_count(self) -> int:
-        """Requests under way."""
-        return len(self._streams)
 
     def look_after(self, now_s: float) -> None:
         """Each second: earn credit, and end what takes too long."""

@@ -48,7 +48,7 @@ def read_message(body: bytes | bytearray, encoding: bytes, most_bytes: int) -> t
         return None
     is_compressed, size = _prefix.unpack_from(body)
     if size > most_bytes:
-        raise _too_large(most_bytes)
+        raise too_large(most_bytes)
     if len(body) < PREFIX_BYTES + size:
         return None
     message = bytes(body[PREFIX_BYTES : PREFIX_BYTES + size])
@@ -67,13 +67,14 @@ def _unpacked(message: bytes, encoding: bytes, most_bytes: int) -> bytes:
     except zlib.error as error:
         raise Refusal(grpc.StatusCode.INTERNAL, "a message that gzip cannot read") from error
     if unzip.unconsumed_tail:
-        raise _too_large(most_bytes)
+        raise too_large(most_bytes)
     if not unzip.eof:
         raise Refusal(grpc.StatusCode.INTERNAL, "a message that gzip cannot read")
     return whole
 
 
-def _too_large(most_bytes: int) -> Refusal:
+def too_large(most_bytes: int) -> Refusal:
+    """What a caller hears whose message is longer."""
     return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of more than {most_bytes} bytes")
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
 import grpc
 
@@ -22,9 +24,8 @@ class Refused:
 
     is_patient = False
 
-    def __init__(self, stream: Stream, head: bytes, text: bytes, trailers: bytes) -> None:
-        self._stream = stream
-        self._answer = (head, text, trailers)
+    def __init__(self, answer: Callable[[], None]) -> None:
+        self._answer = answer
         self._soon: asyncio.Handle | None = None
 
     def data(self, part: bytes) -> None:
@@ -32,7 +33,7 @@ class Refused:
 
     def end(self) -> None:
         """Answer in the next turn, so that a flood of such requests meets the limit of streams."""
-        self._soon = asyncio.get_running_loop().call_soon(self._stream.answer, *self._answer)
+        self._soon = asyncio.get_running_loop().call_soon(self._answer)
 
     def cancel(self) -> None:
         """Nobody listens."""
@@ -47,6 +48,8 @@ class TurboServer:
         self._message_bytes = message_bytes
         self._methods: dict[bytes, Handler] = {}
         self._connections: set[Connection] = set()
+        self._all_gone = asyncio.Event()
+        self._all_gone.set()
         self._calls = Background()
         self._listeners: list[asyncio.Server] = []
         self._tick: asyncio.TimerHandle | None = None
@@ -71,23 +74,34 @@ class TurboServer:
             listener.close()
         for connection in list(self._connections):
             connection.leave()
-        await self._calls.drain(grace_s)
-        await asyncio.sleep(0)  # what was answered last goes out
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._all_gone.wait()
         for connection in list(self._connections):
             connection.abort()
+        await self._calls.drain(1)
         if self._tick is not None:
             self._tick.cancel()
 
     def _connection(self) -> Connection:
-        return Connection(self._accept, self._connections, window_bytes=2 * self._message_bytes)
+        return Connection(self._accept, self._note, window_bytes=2 * self._message_bytes)
+
+    def _note(self, connection: Connection, is_open: bool) -> None:
+        if is_open:
+            self._connections.add(connection)
+            self._all_gone.clear()
+            return
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
 
     def _accept(self, connection: Connection, stream: Stream, request: Request) -> Receiver:
         """The call that a request makes, or its refusal."""
         if request.method != b"POST":
-            return Refused(stream, NO_POST, b"expected POST", NO_TRAILERS)
+            return Refused(partial(stream.answer, NO_POST, b"expected POST", NO_TRAILERS))
         content_type = next((value for name, value in request.fields if name == b"content-type"), b"")
         if not content_type.startswith(b"application/grpc"):
-            return Refused(stream, NO_GRPC, b"expected content-type: application/grpc", NO_TRAILERS)
+            return Refused(partial(stream.answer, NO_GRPC, b"expected content-type: application/grpc", NO_TRAILERS))
         handler = self._methods.get(request.path)
         try:
             if handler is None:
@@ -95,7 +109,7 @@ class TurboServer:
                 raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
             call = Call(stream, request, handler, connection.give_back, self._message_bytes)
         except Refusal as refusal:
-            return Refused(stream, HEAD, b"", refusal_trailers(refusal))
+            return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)))
         call.begin(self._calls.spawn)
         return call
 
