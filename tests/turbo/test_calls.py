@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -177,10 +177,10 @@ async def test_several_answers() -> None:
 async def test_health_and_reflection() -> None:
     """The stock servicers, watch and stream."""
     async with called() as (server, channel):
-        health = Health()
-        health_pb2_grpc.add_HealthServicer_to_server(health, server.server)
-        add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
-        add(reflection.aio.ReflectionServicer(["grpc.health.v1.Health"]), server.server)
+        health, adds = Health(), cast(Any, server.server)
+        health_pb2_grpc.add_HealthServicer_to_server(health, adds)
+        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+        add_reflection(reflection.aio.ReflectionServicer(["grpc.health.v1.Health"]), adds)
         stub: Any = health_pb2_grpc.HealthStub(channel)
         serving, away = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == serving
@@ -191,7 +191,7 @@ async def test_health_and_reflection() -> None:
         health.let_go()
         assert await watch.read() is grpc.aio.EOF
         asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-        answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked)
+        answers = cast(Any, reflection_pb2_grpc.ServerReflectionStub)(channel).ServerReflectionInfo(asked)
         assert [each.list_services_response.service[0].name async for each in answers] == ["grpc.health.v1.Health"]
 
 
