@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.exchange.cases import BASE, ENDPOINTS, Names
+from tests.exchange.cases import BASE, Names
 from tests.exchange.running import exchange_for
 from tests.exchange.transports import TRANSPORTS, Answer, Call, Transport, transport, wait_until
 
@@ -30,18 +30,34 @@ def refusal(status: int, answer: Answer) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("road", TRANSPORTS)
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", ["ping", "direct_post"])
 async def test_overloaded_when_all_places_are_taken(endpoint: str, road: str, tmp_path: Path) -> None:
     """With one place the second call is refused at once, the first is answered, and then there is room again."""
     case = SLOW_PING | {"limits": {"in_flight": 1}, "change": DIRECT if endpoint == "direct_post" else {}}
-    taking = "direct_post" if endpoint == "direct_post" else "ping"
     async with exchange_for(case, tmp_path) as (server, buyers), transport(road, server) as source:
         async with asyncio.TaskGroup() as group:
-            first = group.create_task(source.send(call(taking)))
+            first = group.create_task(source.send(call(endpoint)))
             await wait_until(lambda: buyers.calls)
             assert refusal(*await source.send(call(endpoint))) == (503, "overloaded")
         assert first.result()[1]["status"] in ("accepted", "delivered")
-        assert (await source.send(call(taking)))[0] == 200
+        assert (await source.send(call(endpoint)))[0] == 200
+
+
+@pytest.mark.parametrize("road", TRANSPORTS)
+async def test_posts_have_places_of_their_own(road: str, tmp_path: Path) -> None:
+    """With one place for each: neither a ping that runs takes a post's, nor a post a ping's; a second post waits."""
+    case = {"limits": {"in_flight": 1}, "replies": SLOW_POST["replies"]}
+    async with exchange_for(case, tmp_path) as (server, buyers), transport(road, server) as source:
+        first, second = [
+            Call(name="post", body=BASE["calls"]["post"] | {"ping_id": await accepted_ping(source)}) for _ in range(2)
+        ]
+        async with asyncio.TaskGroup() as group:
+            posting = group.create_task(source.send(first))
+            await wait_until(lambda: "acme.post" in buyers.calls)
+            assert refusal(*await source.send(second)) == (503, "overloaded")
+            assert (await source.send(call("ping")))[1]["status"] == "accepted"
+        assert posting.result()[1]["status"] == "delivered"
+        assert (await source.send(second))[1]["status"] == "delivered"
 
 
 @pytest.mark.parametrize("road", TRANSPORTS)
