@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Protocol
 import grpc
 
 from lexchange.telemetry import log_event
+from lexchange.turbo.header_blocks import Field
 from lexchange.turbo.messages import (
     HEAD,
     OK_TRAILERS,
@@ -20,9 +21,9 @@ from lexchange.turbo.messages import (
     refusal_trailers,
     too_large,
 )
-from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Stream
 
+TIMED_S = 2.0  # a deadline nearer than this has a timer of its own, which costs a tenth of a call
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
@@ -38,62 +39,55 @@ class Handler(Protocol):
     stream_stream: Callable[[Any, Any], Any]
 
 
-class Context:
-    """What a servicer may ask and say of its call: the part of grpc.aio's ServicerContext that ours use."""
-
-    __slots__ = ("_deadline", "_loop", "_request", "_write")
-
-    def __init__(self, request: Request, deadline: float | None, write: Callable[[Any], None] | None) -> None:
-        self._request = request
-        self._deadline = deadline
-        self._write = write
-        self._loop = asyncio.get_running_loop()
-
-    def time_remaining(self) -> float | None:
-        """Seconds that the caller's deadline leaves; None without one."""
-        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
-
-    def invocation_metadata(self) -> tuple[MetadataItem, ...]:
-        """What the caller sent besides his message."""
-        return read_metadata(self._request.fields)
-
-    async def abort(
-        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[MetadataItem] = ()
-    ) -> NoReturn:
-        """End the call with a status; raises."""
-        raise Refusal(code, details, trailing_metadata)
-
-    async def write(self, message: Any) -> None:
-        """Send one of several answers."""
-        assert self._write is not None, "a unary call returns its answer"
-        self._write(message)
-
-
 class Call:
-    """One call: the receiver of its stream, and the task that answers it."""
+    """One call: the receiver of its stream, the task that answers it, and what its servicer may ask and say of it.
+
+    That is the part of grpc.aio's ServicerContext that our servicers use.
+    """
+
+    __slots__ = (
+        "_body",
+        "_deadline",
+        "_encoding",
+        "_fields",
+        "_give_back",
+        "_handler",
+        "_has_started",
+        "_is_over",
+        "_loop",
+        "_message_bytes",
+        "_messages",
+        "_spawn",
+        "_stream",
+        "_task",
+        "_timer",
+        "is_patient",
+    )
 
     def __init__(
         self,
         stream: Stream,
-        request: Request,
+        fields: list[Field],
         handler: Handler,
         give_back: Callable[[Stream, int], None],
         message_bytes: int,
     ) -> None:
+        self.is_patient = handler.request_streaming
         self._message_bytes = message_bytes
-        self.is_patient = bool(handler.request_streaming)
         self._stream = stream
+        self._fields = fields
         self._handler = handler
         self._give_back = give_back
         self._body = bytearray()
         self._encoding = b"identity"
+        self._loop = asyncio.get_running_loop()
+        self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
         self._has_started = False
         self._messages: asyncio.Queue[tuple[bytes, int] | None] | None = None
-        deadline = self._read_fields(request)
-        self._context = Context(request, deadline, self._write)
+        self._read_fields()
 
     def begin(self, spawn: Spawn) -> None:
         """Take note of who runs it; a call with a stream of messages begins before they are there."""
@@ -137,6 +131,32 @@ class Call:
         self._is_over = True
         self._stop()
 
+    def expire(self, now_s: float) -> None:
+        """End it where its deadline is over. Short ones have a timer; a server asks each second for the others."""
+        if self._deadline is not None and now_s >= self._deadline:
+            self._refuse(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline is over"))
+            self._stop()
+
+    # ---- what the servicer asks and says ----
+
+    def time_remaining(self) -> float | None:
+        """Seconds that the caller's deadline leaves; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+
+    def invocation_metadata(self) -> tuple[MetadataItem, ...]:
+        """What the caller sent besides his message."""
+        return read_metadata(self._fields)
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[MetadataItem] = ()
+    ) -> NoReturn:
+        """End the call with a status; raises."""
+        raise Refusal(code, details, trailing_metadata)
+
+    async def write(self, message: Any) -> None:
+        """Send one of several answers."""
+        self._write(message)
+
     # ---- the servicer's side ----
 
     async def _run(self, answer: Coroutine[Any, Any, None]) -> None:
@@ -153,7 +173,7 @@ class Call:
                 self._timer.cancel()
 
     async def _answer(self, message: bytes) -> None:
-        response = await self._handler.unary_unary(self._read(message), self._context)
+        response = await self._handler.unary_unary(self._read(message), self)
         if not self._is_over:
             self._is_over = True
             self._stream.answer(HEAD, packed(self._handler.response_serializer(response)), OK_TRAILERS)
@@ -162,7 +182,7 @@ class Call:
         """Servicers of several answers yield them, or write them to their context."""
         handler = self._handler
         asked = asked if handler.request_streaming else self._read(asked)
-        answers = (handler.stream_stream if handler.request_streaming else handler.unary_stream)(asked, self._context)
+        answers = (handler.stream_stream if handler.request_streaming else handler.unary_stream)(asked, self)
         if hasattr(answers, "__aiter__"):
             async for answer in answers:
                 self._write(answer)
@@ -196,17 +216,15 @@ class Call:
 
     # ---- both ----
 
-    def _read_fields(self, request: Request) -> float | None:
+    def _read_fields(self) -> None:
         """Note the encoding, and the deadline on the loop's clock; raises Refusal."""
-        deadline = None
-        for name, value in request.fields:
+        for name, value in self._fields:
             if name == b"grpc-timeout":
-                loop = asyncio.get_running_loop()
-                deadline = loop.time() + read_timeout_s(value)
-                self._timer = loop.call_at(deadline, self._expire)
+                self._deadline = self._loop.time() + read_timeout_s(value)
             elif name == b"grpc-encoding":
                 self._encoding = value
-        return deadline
+        if self._deadline is not None and self._deadline - self._loop.time() < TIMED_S:
+            self._timer = self._loop.call_at(self._deadline, self.expire, self._deadline)
 
     def _queue_messages(self, messages: "asyncio.Queue[tuple[bytes, int] | None]") -> None:
         while found := read_message(self._body, self._encoding, self._message_bytes):
@@ -217,10 +235,6 @@ class Call:
         if not self._has_started:
             self._has_started = True
             self._stream.start(HEAD)
-
-    def _expire(self) -> None:
-        self._refuse(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline is over"))
-        self._stop()
 
     def _refuse(self, refusal: Refusal) -> None:
         if not self._is_over:

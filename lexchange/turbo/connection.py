@@ -123,8 +123,10 @@ class Connection(asyncio.Protocol):
         elif self._unread_since_s is not None and now_s - self._unread_since_s > UNREAD_S:
             self._transport.abort()
         else:
-            for stream in [each for each in self._streams.values() if self._is_late(each, now_s)]:
-                self._reset(stream.id, ErrorCode.CANCEL)
+            for stream in list(self._streams.values()):
+                stream.receiver.expire(now_s)
+                if self._is_late(stream, now_s):
+                    self._reset(stream.id, ErrorCode.CANCEL)
             self._close_when_done()
 
     def leave(self) -> None:
@@ -135,7 +137,7 @@ class Connection(asyncio.Protocol):
             self._close_when_done()
 
     def abort(self) -> None:
-        """End at once, and with it what is under way."""
+        """End at once."""
         self._transport.abort()
 
     # ---- the streams' side ----
@@ -318,11 +320,10 @@ class Connection(asyncio.Protocol):
             else:
                 self._spend(1)
             return
-        if not add_bytes:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected a window of at least one byte more")
         self.send_window += add_bytes
-        if self.send_window > MAX_WINDOW_BYTES:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31 - 1 bytes")
+        if not add_bytes or self.send_window > MAX_WINDOW_BYTES:
+            code = ErrorCode.FLOW_CONTROL_ERROR if add_bytes else ErrorCode.PROTOCOL_ERROR
+            raise ConnectionFault(code, "expected a window of 1 to 2^31 - 1 bytes more")
         if not self.blocked:
             self._spend(1)
         for stream in list(self.blocked.values()):
@@ -355,7 +356,7 @@ class Connection(asyncio.Protocol):
 
     def _is_late(self, stream: Stream, now_s: float) -> bool:
         is_owed = stream.is_receiving and not stream.receiver.is_patient
-        return (is_owed or stream.is_waiting) and now_s - stream.began_s > REQUEST_S
+        return stream.id in self._streams and (is_owed or stream.is_waiting) and now_s - stream.began_s > REQUEST_S
 
     def _reset(self, stream_id: int, code: ErrorCode) -> None:
         self._spend(RESET_COSTS)
@@ -371,15 +372,16 @@ class Connection(asyncio.Protocol):
 
     def _end(self, code: ErrorCode, text: str) -> None:
         self.send(frames.goaway_frame(self._last_id, code, text))
-        self._flush()
-        self._is_over = True
-        self._transport.close()
+        self._close()
 
     def _close_when_done(self) -> None:
         if self._is_leaving and not self._streams and not self._is_over:
-            self._flush()
-            self._is_over = True
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._flush()
+        self._is_over = True
+        self._transport.close()
 
     def _flush(self) -> None:
         if self._out and not self._is_over:

@@ -35,6 +35,9 @@ class Refused:
         """Answer in the next turn, so that a flood of such requests meets the limit of streams."""
         self._soon = asyncio.get_running_loop().call_soon(self._answer)
 
+    def expire(self, now_s: float) -> None:
+        """It has no deadline."""
+
     def cancel(self) -> None:
         """Nobody listens."""
         if self._soon is not None:
@@ -99,15 +102,14 @@ class TurboServer:
         """The call that a request makes, or its refusal."""
         if request.method != b"POST":
             return Refused(partial(stream.answer, NO_POST, b"expected POST", NO_TRAILERS))
-        content_type = next((value for name, value in request.fields if name == b"content-type"), b"")
-        if not content_type.startswith(b"application/grpc"):
+        if not request.content_type.startswith(b"application/grpc"):
             return Refused(partial(stream.answer, NO_GRPC, b"expected content-type: application/grpc", NO_TRAILERS))
         handler = self._methods.get(request.path)
         try:
             if handler is None:
                 text = f"no method {request.path.decode('latin-1')}"
                 raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
-            call = Call(stream, request, handler, connection.give_back, self._message_bytes)
+            call = Call(stream, request.fields, handler, connection.give_back, self._message_bytes)
         except Refusal as refusal:
             return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)))
         call.begin(self._calls.spawn)

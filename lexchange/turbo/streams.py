@@ -33,6 +33,10 @@ class Receiver(Protocol):
         """Nobody waits for an answer any more."""
         ...
 
+    def expire(self, now_s: float) -> None:
+        """Asked each second, on the loop's clock: end what is over its time."""
+        ...
+
 
 class Carrier(Protocol):
     """What a stream needs of its connection."""

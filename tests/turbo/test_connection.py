@@ -229,6 +229,9 @@ class Mute:
     def cancel(self) -> None:
         pass
 
+    def expire(self, now_s: float) -> None:
+        pass
+
 
 def hear(chunks: list[bytes]) -> Wire:
     """What a connection says to these bytes, in a loop of their own."""
