@@ -255,7 +255,7 @@ class Exchange:
             return await self._already_posted(lead)
         lead = replace(lead, data=fill_from_ping(checked.data, ping.data, frozen))
         if lead.is_test:
-            return await self._deliver_test(lead)
+            return await self._deliver_test(lead, progress)
         if reason := await self._market.refusal(route, lead.data, lead.created_ms):
             return answers.rejected_post(reason)
         routing = route.live.campaign.routing
@@ -270,9 +270,9 @@ class Exchange:
         if reason := early_rejection(route, call, TrafficType.DIRECT_POST, checked):
             return answers.rejected_post(reason, checked.problems)
         if lead.is_test:
-            return await self._deliver_test(lead)
+            return await self._deliver_test(lead, progress)
         if reason := await self._market.refusal(route, lead.data, lead.created_ms):
-            return await self._keep_unsold(lead, reason)
+            return await self._keep_unsold(lead, reason, progress)
 
         async def on_late(late: list[BuyerPing]) -> None:
             await self._store.record_late_answers(lead.lead_id, late)
@@ -314,7 +314,7 @@ class Exchange:
             raise RequestRefused(sold.reason)
         if sold.reason is Reason.PING_ID_ALREADY_CONSUMED:
             return await self._already_posted(lead)
-        return await self._keep_unsold(lead, sold.reason)
+        return await self._keep_unsold(lead, sold.reason, progress)
 
     def _sale(self, route: Route, progress: Progress) -> Sale:
         return Sale(
@@ -338,7 +338,7 @@ class Exchange:
             worker=self._identity.worker,
         )
 
-    async def _deliver_test(self, lead: Lead) -> PostAnswer:
+    async def _deliver_test(self, lead: Lead, progress: Progress) -> PostAnswer:
         """A test lead is consumed and kept like a real one; no buyer hears of it."""
         delivered = replace(
             lead,
@@ -346,20 +346,28 @@ class Exchange:
             delivery_id=self._ids.delivery_id(),
             payout_micros=SYNTHETIC_PAYOUT_MICROS,
         )
-        result = await self._store.claim_lead(delivered, takes=[], fingerprints=[], now_ms=lead.created_ms)
-        is_claimed = result.outcome is ClaimOutcome.CLAIMED
-        return answers.settled(delivered) if is_claimed else await self._already_posted(lead)
+        is_kept = await self._keep(delivered, progress)
+        return answers.settled(delivered) if is_kept else await self._already_posted(lead)
+
+    async def _keep(self, lead: Lead, progress: Progress) -> bool:
+        """Store a lead that goes to no buyer as its call's, so that a repeat finds it; False where its ping is gone."""
+        result = await self._store.claim_lead(
+            lead, takes=[], fingerprints=[], now_ms=lead.created_ms, mark=progress.mark
+        )
+        if result.outcome is ClaimOutcome.CALL_TAKEN_OVER:
+            raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
+        return result.outcome is ClaimOutcome.CLAIMED
 
     async def _already_posted(self, lead: Lead) -> PostAnswer:
         first = await self._store.audit.find_lead_of_ping(lead.ping_id or "")
         return answers.already_posted(first) if first else answers.rejected_post(Reason.INVALID_PING_ID)
 
-    async def _keep_unsold(self, lead: Lead, reason: Reason) -> PostAnswer:
+    async def _keep_unsold(self, lead: Lead, reason: Reason, progress: Progress) -> PostAnswer:
         """A direct post's lead is kept for audit; a post's ping_id stays unconsumed, so there is no lead yet."""
         if lead.ping_id is not None:
             return answers.rejected_post(reason)
         unsold = replace(lead, state=LeadState.REJECTED, reason=reason)
-        await self._store.claim_lead(unsold, takes=[], fingerprints=[], now_ms=lead.created_ms)
+        await self._keep(unsold, progress)
         return answers.settled(unsold)
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -37,6 +37,7 @@ from lexchange.resends import resending
 from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
 from lexchange.telemetry import log_event
+from lexchange.upkeep import kept_up
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
 
@@ -121,8 +122,9 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
     """Serve until the block ends; both listeners answer when it begins."""
     catalog = load_catalog(settings, limits)
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(Store.open(settings.store, busy_timeout_ms=limits.store_busy_ms))
+        store = await stack.enter_async_context(_open_store(settings, limits))
         clock = SystemClock()
+        await stack.enter_async_context(kept_up(store, clock))
         worker = await stack.enter_async_context(leased(store, clock, limits.lease_s))
         client = BuyerClient(
             limits=ClientLimits(
@@ -150,6 +152,10 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         await listeners.start()
         _set_apart()
         yield Server(settings, exchange, store, limits, listeners)
+
+
+def _open_store(settings: Settings, limits: Limits) -> AbstractAsyncContextManager[Store]:
+    return Store.open(settings.store, busy_timeout_ms=limits.store_busy_ms, writers=limits.store_writers)
 
 
 class Listeners:

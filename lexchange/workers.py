@@ -4,11 +4,13 @@ The kernel spreads connections over the processes (SO_REUSEPORT). Signals are pa
 started again, and the others settle its unfinished leads (`leases.py`).
 """
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType
 
 from gateway.server import address_of, open_socket
@@ -17,13 +19,14 @@ from lexchange.errors import ConfigError
 from lexchange.telemetry import log_event
 
 RESTART_PAUSE_S = 0.5
+STORE = "LEXCHANGE_STORE"  # not on the command line, which everybody on the machine may read: it may hold a password
 
 
 def run_workers(settings: Settings, count: int) -> int:
     """Run `count` workers until SIGTERM; returns 0 when all of them drained."""
     with _held_port("--grpc", settings.grpc) as grpc_socket, _held_port("--http", settings.http) as http_socket:
         grpc_address, http_address = address_of(grpc_socket), address_of(http_socket)
-        pool = Pool(_command(settings, grpc_address, http_address), count)
+        pool = Pool(_command(settings, grpc_address, http_address), count, os.environ | {STORE: settings.store})
         pool.start()
         if not pool.wait_until_ready():
             return pool.stop()
@@ -34,8 +37,9 @@ def run_workers(settings: Settings, count: int) -> int:
 class Pool:
     """The worker processes."""
 
-    def __init__(self, command: list[str], count: int) -> None:
+    def __init__(self, command: list[str], count: int, environment: Mapping[str, str]) -> None:
         self._command = command
+        self._environment = environment
         self._count = count
         self._workers: list[subprocess.Popen[str]] = []
         self._is_stopping = False
@@ -71,7 +75,9 @@ class Pool:
         return max(map(abs, codes), default=0)
 
     def _spawn(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603 - our own command
+        return subprocess.Popen(  # noqa: S603 - our own command
+            self._command, env=self._environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     def _pass_stop(self, number: int, frame: FrameType | None) -> None:
         self._is_stopping = True
@@ -93,7 +99,7 @@ def _says_ready(worker: subprocess.Popen[str]) -> bool:
 
 def _command(settings: Settings, grpc_address: str, http_address: str) -> list[str]:
     command = [sys.executable, "-m", "lexchange", "serve", "--workers", "1"]
-    command += ["--config", str(settings.config), "--store", settings.store]
+    command += ["--config", str(settings.config)]
     command += ["--grpc", grpc_address, "--http", http_address, "--shared-ports"]
     command += ["--grpc-engine", settings.grpc_engine]
     if settings.tls is not None:

@@ -11,6 +11,7 @@ from lexchange.commands.options import Subparsers, add_option, pepper
 from lexchange.commands.serve import add_listeners
 from lexchange.config import Limits, Settings
 from lexchange.demo.calls import pasteable
+from lexchange.storage import place_of
 
 STORE = "sqlite:///lexchange-demo.db"
 
@@ -19,7 +20,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Name the options."""
     parser = subparsers.add_parser("demo", help="serve a demo campaign with three buyers and print calls to paste")
     add_listeners(parser)
-    add_option(parser, "store", STORE, "where pings and leads are kept: sqlite:///PATH")
+    add_option(parser, "store", STORE, "where pings and leads are kept: sqlite:///PATH or postgresql://…")
     parser.set_defaults(run=run)
 
 
@@ -52,7 +53,7 @@ async def _demo(settings: Settings) -> int:
 
     def on_ready(server: Server) -> None:
         print(f"ready grpc={server.grpc} http={server.http}", flush=True)
-        print(pasteable(http=server.http, grpc=server.grpc, store=settings.store), flush=True)
+        print(pasteable(http=server.http, grpc=server.grpc, store=place_of(settings.store)), flush=True)
 
     async with buyers_running(demo_buyers()):
         return await serve(settings, Limits.from_environment(), on_ready)

@@ -30,7 +30,7 @@ def add_flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Add `--store`."""
-    add_option(parser, "store", STORE, "where pings and leads are kept: sqlite:///PATH")
+    add_option(parser, "store", STORE, "where pings and leads are kept: sqlite:///PATH or postgresql://…")
 
 
 def existing_store(url: str) -> AbstractAsyncContextManager[Store]:

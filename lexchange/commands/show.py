@@ -8,6 +8,7 @@ from typing import Any
 from lexchange.commands.options import Subparsers, add_store, existing_store
 from lexchange.errors import LexchangeError
 from lexchange.explain import as_text, explain_lead, explain_ping, line_of_lead, line_of_ping
+from lexchange.storage import place_of
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     facts = asyncio.run(_explain(options))
     if facts is None:
-        raise LexchangeError(f"{options.id}: not in {options.store}")
+        raise LexchangeError(f"{options.id}: not in {place_of(options.store)}")
     print(json.dumps(facts, indent=2, ensure_ascii=False) if options.json else as_text(facts))
     return 0
 

@@ -2,7 +2,7 @@
 
 from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector
-from lexchange.storage.store import Store
+from lexchange.storage.store import Store, place_of
 from lexchange.storage.values import (
     BreakerRow,
     CallMark,
@@ -26,4 +26,5 @@ __all__ = [
     "StartOutcome",
     "StartResult",
     "Store",
+    "place_of",
 ]

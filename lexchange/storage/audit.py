@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from lexchange.lead import Lead, LeadState, Ping
 from lexchange.resolution import resolve
 from lexchange.storage import statements, units
-from lexchange.storage.connector import Connector, Statement, Value
+from lexchange.storage.connector import Connector, Value
 from lexchange.storage.rows import breakers, leads, pings
 from lexchange.storage.values import BreakerRow
 
@@ -80,8 +80,7 @@ class Audit:
 
     async def reset_breakers(self, campaign: str, buyer: str, *, now_ms: int) -> bool:
         """Have every process close this buyer's breakers; False when none has ever opened."""
-        statement = Statement(sql=statements.RESET_BREAKERS, params=(now_ms, now_ms, campaign, buyer))
-        (rows,) = (await self._connector.write((statement,))).rows
+        (rows,) = (await self._connector.write(units.reset_breakers(campaign, buyer, now_ms))).rows
         return bool(rows)
 
     async def _lead(self, sql: str, params: Sequence[Value]) -> Lead | None:

@@ -14,12 +14,18 @@ class Statement:
 
     With a `guard` it has to return a row, else its whole unit is undone and `guard` is handed back. A bulk statement
     reads `INSERT … VALUES (?, …) …` and returns nothing: rows of several equal ones may be written as one statement.
+
+    An engine with many writers keeps units apart by what they contend for: of two units of which one `locks` what the
+    other locks or `shares`, the second begins when the first is durable. Needed where a statement relies on rows that
+    it does not itself change, and where two units touch the same rows in an order of their own.
     """
 
     sql: str
     params: tuple[Value, ...] = ()
     guard: object = None
     is_bulk: bool = False
+    locks: str = ""
+    shares: str = ""
 
 
 Unit = tuple[Statement, ...]
@@ -50,6 +56,10 @@ class Connector(Protocol):
 
         A failed guard is an answer, not an error. A caller that is cancelled leaves its unit to be applied.
         """
+        ...
+
+    async def make_room(self, now_ms: int) -> None:
+        """Prepare the tables for the rows of the time that follows; to be called every now and then."""
         ...
 
     async def aclose(self) -> None:

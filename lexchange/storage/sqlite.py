@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -29,6 +28,7 @@ from lexchange import failpoints
 from lexchange.errors import ConfigError, StorageError
 from lexchange.storage.connector import Row, Statement, Unit, UnitResult, Value
 from lexchange.storage.lane import Lane
+from lexchange.storage.schema import pending
 
 IN_MEMORY = ":memory:"
 INSERT_ROWS = 64  # in one statement at most: 15 columns each, far below SQLite's 32,766 parameters
@@ -107,6 +107,9 @@ class SqliteConnector:
     async def write(self, unit: Unit) -> UnitResult:
         """Apply a unit; return once it is on disk."""
         return await self._writes.ask(unit)
+
+    async def make_room(self, now_ms: int) -> None:
+        """Nothing: a file grows."""
 
     async def aclose(self) -> None:
         """Commit what waits, then close."""
@@ -310,25 +313,12 @@ def prepare(file: str, busy_timeout_ms: int) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    known = list(_migrations())
     connection.execute("CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
     (version,) = connection.execute("SELECT COALESCE(MAX(version), 0) FROM migrations").fetchone()
-    if version > len(known):
-        raise ConfigError(
-            f"the database has schema version {version}, this lexchange knows up to {len(known)}: expected an older one"
-        )
-    for number, (name, script) in enumerate(known[version:], version + 1):
+    for number, name, script in pending("sqlite", version):
         for statement in _statements(script):  # not `executescript`, which commits first
             connection.execute(statement)
         connection.execute("INSERT INTO migrations (version, name) VALUES (?, ?)", (number, name))
-
-
-def _migrations() -> Iterator[tuple[str, str]]:
-    """Name and script of each migration, in order."""
-    folder = files("lexchange.storage") / "migrations"
-    for script in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if script.name.endswith(".sql"):
-            yield script.name, script.read_text("utf-8")
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Every SQL statement of the store, named; in the SQL that SQLite and PostgreSQL share.
 
+A CAST names the type of a parameter where PostgreSQL could not tell it.
+
 A state changes in one guarded statement that returns its row, never by reading, deciding here, and writing.
 """
 
@@ -52,7 +54,7 @@ INSERT INTO past_deliveries (delivery_id, lead_id) VALUES (?, ?) ON CONFLICT (de
 
 FIND_LEAD = "SELECT * FROM lead_rows WHERE lead_id = ?"
 
-FIND_LEAD_OF_PING = "SELECT * FROM lead_rows WHERE ping_id = ?"
+FIND_LEAD_OF_PING = "SELECT * FROM lead_rows WHERE lead_id = (SELECT lead_id FROM pings WHERE ping_id = ?)"
 
 FIND_DELIVERY = """
 SELECT * FROM lead_rows WHERE lead_id = (
@@ -63,7 +65,8 @@ SELECT * FROM lead_rows WHERE lead_id = (
 
 # Granted only while the counter stays at or below the limit: one statement, so two takers cannot both fit.
 TAKE_CAP = """
-INSERT INTO cap_counters (counter, used) SELECT ?, ? WHERE ? <= ?
+INSERT INTO cap_counters (counter, used)
+SELECT CAST(? AS TEXT), CAST(? AS BIGINT) WHERE CAST(? AS BIGINT) <= CAST(? AS BIGINT)
 ON CONFLICT (counter) DO UPDATE SET used = cap_counters.used + excluded.used
 WHERE cap_counters.used + excluded.used <= ?
 RETURNING counter"""
@@ -87,6 +90,8 @@ UPDATE cap_counters SET used = used - (
     WHERE cap_holds.counter = cap_counters.counter AND cap_holds.expires_ms <= ?)
 WHERE counter IN (SELECT counter FROM cap_holds WHERE expires_ms <= ?)"""
 
+EXPIRED_HOLDS = "SELECT counter FROM cap_holds WHERE expires_ms <= ? LIMIT 1"
+
 DROP_EXPIRED_HOLDS = "DELETE FROM cap_holds WHERE expires_ms <= ? RETURNING counter"
 
 
@@ -100,7 +105,7 @@ def read_counters(count: int) -> str:
 
 ADD_FINGERPRINT = """
 INSERT INTO fingerprints (campaign, digest, scope_key, lead_id, created_ms)
-SELECT ?, ?, ?, ?, ? WHERE NOT EXISTS (
+SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE NOT EXISTS (
     SELECT 1 FROM fingerprints
     WHERE campaign = ? AND digest = ? AND scope_key = ? AND created_ms >= ? AND lead_id <> ?)
 RETURNING lead_id"""
@@ -187,16 +192,16 @@ RETURNING stage"""
 
 def forget_workers(alive_count: int) -> str:
     """The statement that forgets leases that are over, but for those of that many processes."""
-    marks = ", ".join("?" * alive_count)
-    return f"DELETE FROM workers WHERE lease_until_ms <= ? AND worker NOT IN ({marks})"  # noqa: S608 - question marks only
+    others = " AND worker <> ?" * alive_count
+    return f"DELETE FROM workers WHERE lease_until_ms <= ?{others}"  # noqa: S608 - question marks only
 
 
 def sweep_calls(alive_count: int) -> str:
     """The statement that forgets running calls without a lead that are not of that many processes, nor of nobody."""
-    marks = ", ".join("?" * alive_count)
+    others = " AND worker <> ?" * alive_count
     return f"""
 DELETE FROM remembered_calls
-WHERE state = 'running' AND lead_id IS NULL AND worker <> '' AND worker NOT IN ({marks})"""  # noqa: S608 - question marks only
+WHERE state = 'running' AND lead_id IS NULL AND worker <> ''{others}"""  # noqa: S608 - question marks only
 
 
 # -------------------------------------------------------------------------------------------------- configuration

@@ -14,7 +14,8 @@ from lexchange.lead import IN_FLIGHT, BuyerPing, CapTake, Fingerprint, Lead, Lea
 from lexchange.storage import statements, units
 from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector, Statement
-from lexchange.storage.rows import breaker_row, pings
+from lexchange.storage.postgres import Bounds, PostgresConnector, redacted
+from lexchange.storage.rows import pings
 from lexchange.storage.sqlite import SqliteConnector
 from lexchange.storage.values import (
     BreakerRow,
@@ -40,14 +41,17 @@ class Store:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, busy_timeout_ms: int = 5_000, waiting_units: int = 10_000
+        cls, url: str, *, busy_timeout_ms: int = 5_000, waiting_units: int = 10_000, writers: int = 4
     ) -> AsyncIterator["Store"]:
-        """Open and migrate the store at `sqlite:///relative.db`, `sqlite:////absolute.db` or `sqlite:///:memory:`.
+        """Open and migrate a store: `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite:///:memory:`, or
+        `postgresql://user:password@host:port/database`, also with several hosts.
 
-        A write waits `busy_timeout_ms` for other processes; above `waiting_units` calls are refused at once. Raises
-        ConfigError for an URL or a database that cannot be used, StorageError for one that cannot be opened now.
+        A write waits `busy_timeout_ms` for other processes, and for a server that is away; above `waiting_units` calls
+        are refused at once. `writers` is how many connections commit, where an engine has several. Raises ConfigError
+        for an URL or a database that cannot be used, StorageError for one that cannot be opened now.
         """
-        connector = await _open_connector(url, busy_timeout_ms, waiting_units)
+        bounds = Bounds(busy_timeout_ms=busy_timeout_ms, waiting_units=waiting_units, writers=writers)
+        connector = await _open_connector(url, bounds)
         try:
             yield cls(connector)
         finally:
@@ -185,7 +189,12 @@ class Store:
         return dict.fromkeys(counters, 0) | dict(rows)
 
     async def release_expired_holds(self, now_ms: int) -> int:
-        """Give back the slots of pings that expired unclaimed; how many. Any number of workers may call it."""
+        """Give back the slots of pings that expired unclaimed; how many. Any number of workers may call it.
+
+        It is asked at every ping, and mostly there are none: a look is cheaper than a unit that all takers wait for.
+        """
+        if not await self._connector.read(statements.EXPIRED_HOLDS, (now_ms,)):
+            return 0
         result = await self._connector.write(units.release_expired_holds(now_ms))
         return len(result.rows[-1])
 
@@ -201,13 +210,7 @@ class Store:
         """
         key = (src, idempotency_key)
         begin = (*key, body_hash, now_ms, worker, now_ms - remember_ms, now_ms - ABANDONED_MS)
-        result = await self._connector.write(
-            (
-                Statement(sql=statements.BEGIN_CALL, params=begin),
-                Statement(sql=statements.FIND_CALL, params=key),
-            )
-        )
-        begun, found = result.rows
+        begun, found = (await self._connector.write(units.begin_call(begin, *key))).rows
         if begun:
             return CallStart(outcome=CallOutcome.NEW)
         first_body_hash, answer, lead_id = found[0]
@@ -219,13 +222,11 @@ class Store:
 
     async def finish_call(self, src: str, mark: CallMark, answer: bytes) -> None:
         """Remember the answer of a running call; the first one stays, and so does the call that took this one over."""
-        params = (answer, src, mark.idempotency_key, mark.begun_ms)
-        await self._connector.write((Statement(sql=statements.FINISH_CALL, params=params),))
+        await self._connector.write(units.finish_call(src, mark, answer))
 
     async def abandon_call(self, src: str, mark: CallMark) -> None:
         """Forget a running call: a refused one may be made again. One with an answer or a claimed lead stays."""
-        params = (src, mark.idempotency_key, mark.begun_ms)
-        await self._connector.write((Statement(sql=statements.ABANDON_CALL, params=params),))
+        await self._connector.write(units.abandon_call(src, mark))
 
     # ---------------------------------------------------------------------------------------------------- workers
 
@@ -246,10 +247,7 @@ class Store:
 
         A call that has claimed a lead stays.
         """
-        forget, sweep = statements.forget_workers(len(alive)), statements.sweep_calls(len(alive))
-        await self._connector.write(
-            (Statement(sql=forget, params=(now_ms, *alive)), Statement(sql=sweep, params=tuple(alive)))
-        )
+        await self._connector.write(units.sweep_workers(alive, now_ms))
 
     async def sweep_lead(self, swept: Lead, found: Lead) -> bool:
         """Bring a lead in flight that nobody works on to its end.
@@ -258,11 +256,17 @@ class Store:
         """
         return (await self._connector.write(units.sweep_lead(swept, found))).failed_guard is None
 
+    # ------------------------------------------------------------------------------------------------- upkeep
+
+    async def make_room(self, now_ms: int) -> None:
+        """Prepare the tables for what comes next; cheap, so call it every now and then."""
+        await self._connector.make_room(now_ms)
+
     # ------------------------------------------------------------------------------------------ buyers' health
 
     async def record_breaker(self, row: BreakerRow) -> None:
         """Keep the latest word on a breaker."""
-        await self._connector.write((Statement(sql=statements.RECORD_BREAKER, params=breaker_row(row)),))
+        await self._connector.write(units.record_breaker(row))
 
     async def breaker_resets(self) -> dict[tuple[str, str], int]:
         """When an operator last reset a buyer's breakers, in epoch ms: by campaign and buyer."""
@@ -284,13 +288,23 @@ class Store:
         return ClaimResult(outcome=ClaimOutcome.ALREADY_CLAIMED, lead_id=claims[0][0])
 
 
-async def _open_connector(url: str, busy_timeout_ms: int, waiting_units: int) -> Connector:
+def place_of(url: str) -> str:
+    """The URL of a store as people may see it: without a password."""
+    return url if url.startswith("sqlite:") else redacted(url)
+
+
+async def _open_connector(url: str, bounds: Bounds) -> Connector:
     scheme, _, path = url.partition(":///")
     if scheme == "sqlite" and path:
-        return await SqliteConnector.open(path, busy_timeout_ms=busy_timeout_ms, waiting_units=waiting_units)
-    if url.startswith(("postgresql:", "postgres:")):
-        raise ConfigError("PostgreSQL is not supported yet: expected sqlite:///path")
-    raise ConfigError(f"store URL: expected sqlite:///relative/path or sqlite:////absolute/path, got {url!r}")
+        return await SqliteConnector.open(
+            path, busy_timeout_ms=bounds.busy_timeout_ms, waiting_units=bounds.waiting_units
+        )
+    if url.startswith(("postgresql://", "postgres://")):
+        return await PostgresConnector.open(url, bounds)
+    raise ConfigError(
+        "store URL: expected sqlite:///relative/path, sqlite:////absolute/path or "
+        f"postgresql://user:password@host:port/database, got {place_of(url)!r}"
+    )
 
 
 def _full_cap(failed_guard: object) -> CapTake | None:

@@ -1,6 +1,11 @@
-"""Which statements each transition is made of. Pure: nothing here runs anything."""
+"""Which statements each transition is made of, and what each contends for. Pure: nothing here runs anything.
 
-from collections.abc import Iterable, Sequence
+What a single guarded statement decides by the row that it changes needs no lock to be right: its lock only puts those
+who come for the same rows in one order. Three pairs do need theirs: an equal fingerprint that is looked for and added,
+a lead that is found untouched and moved, a hold that is given back and dropped; and a call that is begun and read.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
 
 from lexchange.lead import (
     IN_FLIGHT,
@@ -14,14 +19,20 @@ from lexchange.lead import (
     Ping,
 )
 from lexchange.storage import statements
-from lexchange.storage.connector import Statement, Unit
-from lexchange.storage.rows import late_answer_row, lead_record, lead_row, ping_row
-from lexchange.storage.values import CallMark
+from lexchange.storage.connector import Statement, Unit, Value
+from lexchange.storage.rows import breaker_row, late_answer_row, lead_record, lead_row, ping_row
+from lexchange.storage.values import BreakerRow, CallMark
 
 STATE = "state"
 """The guard of a row that is not, or no more, in a state that allows the transition."""
 
 UNSOLD = (LeadState.REJECTED, LeadState.FAILED)
+
+COUNTERS = "counters"
+"""Shared by all who change counters or holds, locked by who gives back whatever has expired."""
+
+CALLS = "calls"
+"""Shared by all who touch a remembered call, locked by who sweeps them."""
 
 
 def record_ping(ping: Ping, holds: Sequence[CapTake]) -> Unit:
@@ -30,7 +41,11 @@ def record_ping(ping: Ping, holds: Sequence[CapTake]) -> Unit:
     if not holds:
         return (insert,)
     kept = (
-        Statement(sql=statements.HOLD_CAP, params=(ping.ping_id, hold.counter, hold.amount, ping.expires_ms))
+        Statement(
+            sql=statements.HOLD_CAP,
+            params=(ping.ping_id, hold.counter, hold.amount, ping.expires_ms),
+            shares=COUNTERS,
+        )
         for hold in holds
     )
     return (*take_caps(holds), *kept, insert)
@@ -51,6 +66,8 @@ def take_caps(takes: Iterable[CapTake]) -> Unit:
             sql=statements.TAKE_CAP,
             params=(take.counter, take.amount, take.amount, take.limit, take.limit),
             guard=take,
+            locks=_counter(take.counter),
+            shares=COUNTERS,
         )
         for take in takes
     )
@@ -104,45 +121,84 @@ def end_lead(
         _move_lead(lead, before),
         *_keep_deliveries(lead, last),
         *_give_back(releases),
-        *(Statement(sql=statements.GIVE_CAP_BACK, params=(-delta, counter)) for counter, delta in adjustments),
+        *(_give_cap_back(counter, -delta) for counter, delta in adjustments),
         *((_drop_fingerprints(lead),) if lead.state in UNSOLD else ()),
-        *(Statement(sql=statements.RECORD_TURN, params=(lead.campaign, buyer, lead.updated_ms)) for buyer in buyers),
+        *(_record_turn(lead, buyer) for buyer in buyers),
     )
 
 
 def sweep_lead(swept: Lead, found: Lead) -> Unit:
     """End a lead that nobody works on, unless somebody has touched it since it was found."""
-    untouched = Statement(sql=statements.LEAD_UNTOUCHED, params=(found.lead_id, found.updated_ms), guard=STATE)
     releases = found.takes if swept.state in UNSOLD else ()
-    return (untouched, *end_lead(swept, before=IN_FLIGHT, releases=releases))
+    return (_untouched(found), *end_lead(swept, before=IN_FLIGHT, releases=releases))
 
 
 def start_resend(asked: Lead, found: Lead) -> Unit:
     """Note that an unknown lead is sent again, unless somebody has touched it since it was found."""
-    untouched = Statement(sql=statements.LEAD_UNTOUCHED, params=(found.lead_id, found.updated_ms), guard=STATE)
-    return (untouched, _move_lead(asked, (LeadState.UNKNOWN,)))
+    return (_untouched(found), _move_lead(asked, (LeadState.UNKNOWN,)))
 
 
 def release_expired_holds(now_ms: int) -> Unit:
     """Give back the slots of pings that expired unclaimed."""
     return (
-        Statement(sql=statements.GIVE_EXPIRED_HOLDS_BACK, params=(now_ms, now_ms)),
-        Statement(sql=statements.DROP_EXPIRED_HOLDS, params=(now_ms,)),
+        Statement(sql=statements.GIVE_EXPIRED_HOLDS_BACK, params=(now_ms, now_ms), locks=COUNTERS),
+        Statement(sql=statements.DROP_EXPIRED_HOLDS, params=(now_ms,), locks=COUNTERS),
     )
+
+
+def begin_call(begin: tuple[Value, ...], src: str, idempotency_key: str) -> Unit:
+    """Mark a call as running if its key is free, and read what is there then."""
+    return (
+        _of_call(src, idempotency_key, statements.BEGIN_CALL, begin),
+        _of_call(src, idempotency_key, statements.FIND_CALL, (src, idempotency_key)),
+    )
+
+
+def finish_call(src: str, mark: CallMark, answer: bytes) -> Unit:
+    """Remember the answer of a call that is still running."""
+    params = (answer, src, mark.idempotency_key, mark.begun_ms)
+    return (_of_call(src, mark.idempotency_key, statements.FINISH_CALL, params),)
+
+
+def abandon_call(src: str, mark: CallMark) -> Unit:
+    """Forget a running call that has claimed nothing."""
+    params = (src, mark.idempotency_key, mark.begun_ms)
+    return (_of_call(src, mark.idempotency_key, statements.ABANDON_CALL, params),)
+
+
+def sweep_workers(alive: Collection[str], now_ms: int) -> Unit:
+    """Forget the leases of others than these that are over, and the calls that others were running."""
+    forget, sweep = statements.forget_workers(len(alive)), statements.sweep_calls(len(alive))
+    return (
+        Statement(sql=forget, params=(now_ms, *alive), locks=CALLS),
+        Statement(sql=sweep, params=tuple(alive), locks=CALLS),
+    )
+
+
+def record_breaker(row: BreakerRow) -> Unit:
+    """The latest word on a breaker."""
+    locks = _breakers(row.campaign, row.buyer)
+    return (Statement(sql=statements.RECORD_BREAKER, params=breaker_row(row), locks=locks),)
+
+
+def reset_breakers(campaign: str, buyer: str, now_ms: int) -> Unit:
+    """Close all breakers of a buyer."""
+    params = (now_ms, now_ms, campaign, buyer)
+    return (Statement(sql=statements.RESET_BREAKERS, params=params, locks=_breakers(campaign, buyer)),)
 
 
 def _claim_call(lead: Lead, mark: CallMark | None) -> Unit:
     if mark is None:
         return ()
     params = (lead.lead_id, lead.src, mark.idempotency_key, mark.begun_ms)
-    return (Statement(sql=statements.CLAIM_CALL, params=params, guard=mark),)
+    return (_of_call(lead.src, mark.idempotency_key, statements.CLAIM_CALL, params, guard=mark),)
 
 
 def _claim_ping(lead: Lead, now_ms: int) -> Unit:
     if lead.ping_id is None:
         return ()
     params = (lead.lead_id, lead.ping_id, lead.src, int(lead.is_test), now_ms)
-    return (Statement(sql=statements.CLAIM_PING, params=params, guard=STATE),)
+    return (Statement(sql=statements.CLAIM_PING, params=params, guard=STATE, locks=lead.ping_id),)
 
 
 def _release_holds(lead: Lead) -> Unit:
@@ -150,8 +206,8 @@ def _release_holds(lead: Lead) -> Unit:
     if lead.ping_id is None:
         return ()
     return (
-        Statement(sql=statements.GIVE_HOLDS_BACK, params=(lead.ping_id, lead.ping_id)),
-        Statement(sql=statements.DROP_HOLDS, params=(lead.ping_id,)),
+        Statement(sql=statements.GIVE_HOLDS_BACK, params=(lead.ping_id, lead.ping_id), shares=COUNTERS),
+        Statement(sql=statements.DROP_HOLDS, params=(lead.ping_id,), shares=COUNTERS),
     )
 
 
@@ -164,6 +220,7 @@ def _add_fingerprints(lead: Lead, fingerprints: Iterable[Fingerprint]) -> Unit:
                 *(mark.campaign, mark.digest, mark.scope_key, mark.since_ms, lead.lead_id),
             ),
             guard=mark,
+            locks=f"fingerprint {mark.campaign} {mark.digest} {mark.scope_key}",
         )
         for mark in fingerprints
     )
@@ -198,8 +255,38 @@ def _move_lead(lead: Lead, before: Sequence[LeadState]) -> Statement:
             states[-1],
         ),
         guard=STATE,
+        locks=lead.lead_id,
     )
 
 
+def _untouched(found: Lead) -> Statement:
+    params = (found.lead_id, found.updated_ms)
+    return Statement(sql=statements.LEAD_UNTOUCHED, params=params, guard=STATE, locks=found.lead_id)
+
+
 def _give_back(releases: Iterable[CapTake]) -> Unit:
-    return tuple(Statement(sql=statements.GIVE_CAP_BACK, params=(take.amount, take.counter)) for take in releases)
+    return tuple(_give_cap_back(take.counter, take.amount) for take in releases)
+
+
+def _give_cap_back(counter: str, amount: int) -> Statement:
+    params = (amount, counter)
+    return Statement(sql=statements.GIVE_CAP_BACK, params=params, locks=_counter(counter), shares=COUNTERS)
+
+
+def _record_turn(lead: Lead, buyer: str) -> Statement:
+    params = (lead.campaign, buyer, lead.updated_ms)
+    return Statement(sql=statements.RECORD_TURN, params=params, locks=f"turn {lead.campaign} {buyer}")
+
+
+def _of_call(
+    src: str, idempotency_key: str, sql: str, params: tuple[Value, ...], guard: CallMark | None = None
+) -> Statement:
+    return Statement(sql=sql, params=params, guard=guard, locks=f"call {src} {idempotency_key}", shares=CALLS)
+
+
+def _counter(counter: str) -> str:
+    return f"counter {counter}"
+
+
+def _breakers(campaign: str, buyer: str) -> str:
+    return f"breakers {campaign} {buyer}"

@@ -27,7 +27,7 @@ TIMED_S = 2.0  # a deadline nearer than this has a timer of its own, which costs
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
-class Handler(Protocol):
+class Method(Protocol):
     """A method as generated code describes it; of the last four, the one that fits both flags is there."""
 
     request_streaming: bool
@@ -51,12 +51,12 @@ class Call:
         "_encoding",
         "_fields",
         "_give_back",
-        "_handler",
         "_has_started",
         "_is_over",
         "_loop",
         "_message_bytes",
         "_messages",
+        "_method",
         "_spawn",
         "_stream",
         "_task",
@@ -68,15 +68,15 @@ class Call:
         self,
         stream: Stream,
         fields: list[Field],
-        handler: Handler,
+        method: Method,
         give_back: Callable[[Stream, int], None],
         message_bytes: int,
     ) -> None:
-        self.is_patient = handler.request_streaming
+        self.is_patient = method.request_streaming
         self._message_bytes = message_bytes
         self._stream = stream
         self._fields = fields
-        self._handler = handler
+        self._method = method
         self._give_back = give_back
         self._body = bytearray()
         self._encoding = b"identity"
@@ -92,13 +92,13 @@ class Call:
     def begin(self, spawn: Spawn) -> None:
         """Take note of who runs it; a call with a stream of messages begins before they are there."""
         self._spawn = spawn
-        if self._handler.request_streaming:
+        if self._method.request_streaming:
             self._messages = asyncio.Queue()
             self._task = spawn(self._run(self._stream_answers(self._requests())))
 
     # ---- the stream's side ----
 
-    def data(self, part: bytes) -> None:
+    def hear(self, part: bytes) -> None:
         """Some of the request."""
         self._body += part
         try:
@@ -123,7 +123,7 @@ class Call:
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        answer = self._stream_answers if self._handler.response_streaming else self._answer
+        answer = self._stream_answers if self._method.response_streaming else self._answer
         self._task = self._spawn(self._run(answer(found[0])))
 
     def cancel(self) -> None:
@@ -173,16 +173,16 @@ class Call:
                 self._timer.cancel()
 
     async def _answer(self, message: bytes) -> None:
-        response = await self._handler.unary_unary(self._read(message), self)
+        response = await self._method.unary_unary(self._read(message), self)
         if not self._is_over:
             self._is_over = True
-            self._stream.answer(HEAD, packed(self._handler.response_serializer(response)), OK_TRAILERS)
+            self._stream.answer(HEAD, packed(self._method.response_serializer(response)), OK_TRAILERS)
 
     async def _stream_answers(self, asked: Any) -> None:
         """Servicers of several answers yield them, or write them to their context."""
-        handler = self._handler
-        asked = asked if handler.request_streaming else self._read(asked)
-        answers = (handler.stream_stream if handler.request_streaming else handler.unary_stream)(asked, self)
+        method = self._method
+        asked = asked if method.request_streaming else self._read(asked)
+        answers = (method.stream_stream if method.request_streaming else method.unary_stream)(asked, self)
         if hasattr(answers, "__aiter__"):
             async for answer in answers:
                 self._write(answer)
@@ -202,7 +202,7 @@ class Call:
 
     def _read(self, message: bytes) -> Any:
         try:
-            return self._handler.request_deserializer(message)
+            return self._method.request_deserializer(message)
         except Exception as error:  # of protobuf, whichever it is
             raise Refusal(grpc.StatusCode.INTERNAL, "a message that cannot be read") from error
 
@@ -212,7 +212,7 @@ class Call:
         if self._stream.is_waiting:
             raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "the caller does not read his answers")
         self._start()
-        self._stream.write(packed(self._handler.response_serializer(answer)))
+        self._stream.write(packed(self._method.response_serializer(answer)))
 
     # ---- both ----
 

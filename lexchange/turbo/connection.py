@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from lexchange.turbo import frames
+from lexchange.turbo.credit import A_SECOND, AN_ANSWER, RESET_COSTS, Credit
 from lexchange.turbo.frames import (
     ACK,
     END_HEADERS,
@@ -34,8 +35,6 @@ RECEIVED_BYTES = 1_048_576  # the connection's window; half of it is given back 
 BLOCK_BYTES = 16_384  # a header block, with its continuations,
 CONTINUATIONS = 8  # of which there are so many
 UNREAD_BYTES = 262_144  # of answers, before no further request is read
-CREDIT, CREDIT_A_SECOND, CREDIT_AN_ANSWER = 2_000, 200, 8
-RESET_COSTS = 4
 REMEMBERED = 200  # streams that have ended, to tell the late from the lost
 GREETING_S, REQUEST_S, UNREAD_S = 10, 10, 20  # until the peer's settings, a request's end, a read answer
 
@@ -65,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._stream_window = WINDOW_BYTES
         self.send_window = WINDOW_BYTES
         self.peer_frame_bytes = FRAME_BYTES
-        self._credit = CREDIT
+        self._credit = Credit()
         self._since_s = self._loop.time()
         self._unread_since_s: float | None = None
         self._is_leaving = False
@@ -117,7 +116,7 @@ class Connection(asyncio.Protocol):
 
     def look_after(self, now_s: float) -> None:
         """Each second: earn credit, and end what takes too long."""
-        self._credit = min(self._credit + CREDIT_A_SECOND, CREDIT)
+        self._credit.earn(A_SECOND)
         if not self._is_settled and now_s - self._since_s > GREETING_S:
             self._end(ErrorCode.SETTINGS_TIMEOUT, f"expected settings within {GREETING_S} s")
         elif self._unread_since_s is not None and now_s - self._unread_since_s > UNREAD_S:
@@ -157,7 +156,7 @@ class Connection(asyncio.Protocol):
             self._let_go.append(stream.id)
         else:
             self._ended.append(stream.id)
-            self._credit = min(self._credit + CREDIT_AN_ANSWER, CREDIT)
+            self._credit.earn(AN_ANSWER)
         self._close_when_done()
 
     def give_back(self, stream: Stream, read_bytes: int) -> None:
@@ -200,9 +199,9 @@ class Connection(asyncio.Protocol):
         if kind < len(_READERS):
             _READERS[kind](self, flags, stream_id, payload)
         else:
-            self._spend(1)
+            self._credit.spend()
 
-    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def _on_body(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._receive_window -= len(payload)
         if self._receive_window < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window")
@@ -218,7 +217,7 @@ class Connection(asyncio.Protocol):
         if not stream.is_receiving:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
         if not payload and not flags & END_STREAM:
-            self._spend(1)
+            self._credit.spend()
         stream.take(len(payload), frames.without_padding(flags, payload))
         if flags & END_STREAM and stream_id in self._streams:
             stream.take_end()
@@ -281,7 +280,7 @@ class Connection(asyncio.Protocol):
     def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:
         frames.read_word(payload)
         self._check_known(stream_id)
-        self._spend(RESET_COSTS)
+        self._credit.spend(RESET_COSTS)
         self._drop(stream_id)
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -291,7 +290,7 @@ class Connection(asyncio.Protocol):
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement that says something")
             return
-        self._spend(1)
+        self._credit.spend()
         self._is_settled = True
         found = frames.read_settings(payload)
         self.peer_frame_bytes = min(found.get(Setting.MAX_FRAME_SIZE, self.peer_frame_bytes), FRAME_BYTES)
@@ -308,7 +307,7 @@ class Connection(asyncio.Protocol):
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "expected a ping of 8 bytes")
         if not flags & ACK:
-            self._spend(1)
+            self._credit.spend()
             self.send(frames.frame(frames.PING, ACK, 0, payload))
 
     def _on_window(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -318,21 +317,21 @@ class Connection(asyncio.Protocol):
             if stream := self._streams.get(stream_id):
                 stream.widen(add_bytes)
             else:
-                self._spend(1)
+                self._credit.spend()
             return
         self.send_window += add_bytes
         if not add_bytes or self.send_window > MAX_WINDOW_BYTES:
             code = ErrorCode.FLOW_CONTROL_ERROR if add_bytes else ErrorCode.PROTOCOL_ERROR
             raise ConnectionFault(code, "expected a window of 1 to 2^31 - 1 bytes more")
         if not self.blocked:
-            self._spend(1)
+            self._credit.spend()
         for stream in list(self.blocked.values()):
             stream.pump()
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a priority of no stream")
-        self._spend(1)
+        self._credit.spend()
         frames.check_priority(stream_id, payload)
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -349,17 +348,12 @@ class Connection(asyncio.Protocol):
         if not stream_id & 1 or (stream_id > self._last_id and stream_id not in self._let_go):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} has not begun")
 
-    def _spend(self, cost: int) -> None:
-        self._credit -= cost
-        if self._credit < 0:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that ask nothing")
-
     def _is_late(self, stream: Stream, now_s: float) -> bool:
         is_owed = stream.is_receiving and not stream.receiver.is_patient
         return stream.id in self._streams and (is_owed or stream.is_waiting) and now_s - stream.began_s > REQUEST_S
 
     def _reset(self, stream_id: int, code: ErrorCode) -> None:
-        self._spend(RESET_COSTS)
+        self._credit.spend(RESET_COSTS)
         self.send(frames.reset_frame(stream_id, code))
         self._drop(stream_id)
 
@@ -391,7 +385,7 @@ class Connection(asyncio.Protocol):
 
 # By kind, in the order of their numbers.
 _READERS: tuple[Callable[[Connection, int, int, bytes], None], ...] = (
-    Connection._on_data,
+    Connection._on_body,
     Connection._on_headers,
     Connection._on_priority,
     Connection._on_reset,

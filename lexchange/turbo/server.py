@@ -10,7 +10,7 @@ from functools import partial
 import grpc
 
 from lexchange.background import Background
-from lexchange.turbo.calls import Call, Handler
+from lexchange.turbo.calls import Call, Method
 from lexchange.turbo.connection import Connection
 from lexchange.turbo.messages import HEAD, NO_GRPC, NO_POST, NO_TRAILERS, Refusal, refusal_trailers
 from lexchange.turbo.requests import Request
@@ -28,7 +28,7 @@ class Refused:
         self._answer = answer
         self._soon: asyncio.Handle | None = None
 
-    def data(self, part: bytes) -> None:
+    def hear(self, part: bytes) -> None:
         """Not looked at; the window ends it."""
 
     def end(self) -> None:
@@ -49,7 +49,7 @@ class TurboServer:
 
     def __init__(self, *, message_bytes: int = 65_536) -> None:
         self._message_bytes = message_bytes
-        self._methods: dict[bytes, Handler] = {}
+        self._methods: dict[bytes, Method] = {}
         self._connections: set[Connection] = set()
         self._all_gone = asyncio.Event()
         self._all_gone.set()
@@ -57,12 +57,12 @@ class TurboServer:
         self._listeners: list[asyncio.Server] = []
         self._tick: asyncio.TimerHandle | None = None
 
-    def add_generic_rpc_handlers(self, handlers: Sequence[object]) -> None:
+    def add_generic_rpc_handlers(self, methods: Sequence[object]) -> None:
         """Generated code calls this and then the next; the next is enough."""
 
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+    def add_registered_method_handlers(self, service: str, methods: Mapping[str, Method]) -> None:
         """Take a servicer's methods."""
-        self._methods |= {f"/{service}/{name}".encode(): handler for name, handler in handlers.items()}
+        self._methods |= {f"/{service}/{name}".encode(): method for name, method in methods.items()}
 
     async def start(self, opened: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Answer on the socket, which now belongs to the server."""
@@ -104,12 +104,12 @@ class TurboServer:
             return Refused(partial(stream.answer, NO_POST, b"expected POST", NO_TRAILERS))
         if not request.content_type.startswith(b"application/grpc"):
             return Refused(partial(stream.answer, NO_GRPC, b"expected content-type: application/grpc", NO_TRAILERS))
-        handler = self._methods.get(request.path)
+        method = self._methods.get(request.path)
         try:
-            if handler is None:
+            if method is None:
                 text = f"no method {request.path.decode('latin-1')}"
                 raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
-            call = Call(stream, request.fields, handler, connection.give_back, self._message_bytes)
+            call = Call(stream, request.fields, method, connection.give_back, self._message_bytes)
         except Refusal as refusal:
             return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)))
         call.begin(self._calls.spawn)

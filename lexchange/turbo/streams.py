@@ -21,7 +21,7 @@ class Receiver(Protocol):
     is_patient: bool
     """Whether its client may take his time, as on a stream of many messages."""
 
-    def data(self, part: bytes) -> None:
+    def hear(self, part: bytes) -> None:
         """Some of the body."""
         ...
 
@@ -95,7 +95,7 @@ class Stream:
             if self.bytes_left < 0:
                 raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR)
         if part:
-            self.receiver.data(part)
+            self.receiver.hear(part)
 
     def take_end(self) -> None:
         """The request is complete; raises StreamFault."""

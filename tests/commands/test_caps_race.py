@@ -1,17 +1,18 @@
-"""Caps under a race: 2,000 posts over two workers, and what the buyers' own logs say of it."""
+"""Caps under a race: 2,000 posts over two workers of each node, and what the buyers' own logs say of it."""
 
 import asyncio
 import random
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
 
-from tests.commands.processes import serving
+from lexchange.storage import Store
+from tests.commands.nodes import nodes
+from tests.commands.processes import Serving
 from tests.commands.test_serve import options
 from tests.exchange.cases import BASE
 from tests.exchange.scripted_buyers import ScriptedBuyers, scripted_buyers
@@ -57,22 +58,22 @@ def a_call(name: str, src: str, number: int, **more: Any) -> Call:
     return Call(name=name, body={"SRC": src, "KEY": "k", "data": data} | more)
 
 
-async def in_parallel(calls: Iterable[Call], address: str) -> list[tuple[Call, Answer]]:
-    """All calls, taken from one heap by clients with connections of their own, so that both workers get their share."""
+async def in_parallel(calls: Iterable[Call], servers: Sequence[Serving]) -> list[tuple[Call, Answer]]:
+    """All calls, taken from one heap by clients with connections of their own, so that all workers get their share."""
     heap = list(calls)
     random.Random(7).shuffle(heap)
     told: list[tuple[Call, Answer]] = []
 
-    async def work() -> None:
+    async def work(who: int) -> None:
         async with aiohttp.ClientSession() as http:
-            source = Rest(address, http)
+            source = Rest(servers[who % len(servers)].http, http)
             while heap:
                 call = heap.pop()
                 told.append((call, (await source.send(call))[1]))
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(CLIENTS):
-            group.create_task(work())
+        for who in range(CLIENTS):
+            group.create_task(work(who))
     return told
 
 
@@ -87,26 +88,30 @@ def logged(buyers: ScriptedBuyers, name: str) -> Counter[str]:
     return Counter(lead["src"] for lead in got)
 
 
-async def pings_and_posts(sources: Iterable[str], count: int, address: str) -> list[tuple[Call, Answer]]:
-    pings = await in_parallel((a_call("ping", src, number) for src in sources for number in range(count)), address)
+async def pings_and_posts(sources: Iterable[str], count: int, servers: Sequence[Serving]) -> list[tuple[Call, Answer]]:
+    pings = await in_parallel((a_call("ping", src, number) for src in sources for number in range(count)), servers)
     assert {answer["status"] for _, answer in pings} == {"accepted"}
     posts = (
         a_call("post", call.body["SRC"], number, ping_id=answer["ping_id"])
         for number, (call, answer) in enumerate(pings)
     )
-    return await in_parallel(posts, address)
+    return await in_parallel(posts, servers)
 
 
-async def test_caps_are_exact_under_two_thousand_posts(tmp_path: Path) -> None:
+async def stop(servers: Sequence[Serving]) -> None:
+    assert [await asyncio.to_thread(server.stop) for server in servers] == [0] * len(servers)
+
+
+async def test_caps_are_exact_under_two_thousand_posts(tmp_path: Path, store: str) -> None:
     """Of each cap exactly what it allows reaches the buyer, the rest is told so and consumes nothing."""
     replies: dict[str, list[Any]] = {f"{name}.post": [{"json": {"result": "sold"}}] for name, _, _ in RACES}
     async with scripted_buyers(replies) as buyers:
         files = [campaign(name, buyer, sources, buyers.address) for name, buyer, sources in RACES]
         (tmp_path / "auto.yaml").write_bytes(b"\n---\n".join(map(orjson.dumps, files)))
         sources = [src for _, _, each in RACES for src in each]
-        with serving(*options(tmp_path, "--workers", "2")) as server:
-            told = await pings_and_posts(sources, PINGS_A_SOURCE, server.http)
-            assert await asyncio.to_thread(server.stop) == 0
+        with nodes(options(tmp_path), store) as servers:
+            told = await pings_and_posts(sources, PINGS_A_SOURCE, servers)
+            await stop(servers)
     assert len(told) == 2_000
     all_ = PINGS_A_SOURCE
     expected: dict[str, dict[tuple[str, str | None], int]] = {
@@ -121,39 +126,39 @@ async def test_caps_are_exact_under_two_thousand_posts(tmp_path: Path) -> None:
     for name, _, _ in RACES:
         logs += logged(buyers, name)
     assert logs == {src: answers[DELIVERED] for src, answers in expected.items()}
-    with sqlite3.connect(tmp_path / "store.db") as database:
-        states = dict(database.execute("SELECT state, COUNT(*) FROM pings GROUP BY state"))
-        ((most,),) = database.execute("SELECT MAX(used) FROM cap_counters WHERE counter LIKE '%money%'")
-    database.close()
+    async with Store.open(store) as opened:
+        states = Counter(ping.state.value for ping in await opened.audit.recent_pings(2_001))
+        leads = await opened.audit.recent_leads(2_001)
+        used = await opened.read_counters([take.counter for lead in leads for take in lead.takes])
     assert states == {"claimed": sum(logs.values()), "offered": 2_000 - sum(logs.values())}
-    assert most == 99_000_000
+    assert max(count for counter, count in used.items() if "money" in counter) == 99_000_000
 
 
-async def test_held_slots_are_exact_and_every_promise_is_kept(tmp_path: Path) -> None:
+async def test_held_slots_are_exact_and_every_promise_is_kept(tmp_path: Path, store: str) -> None:
     """200 pings race for 50 slots that a won ping holds: 50 are promised, and each of them is delivered."""
     async with scripted_buyers({"held.post": [{"json": {"result": "sold"}}]}) as buyers:
         file = campaign("held", {"caps": total(limit=50, reserve="ping")}, {"HELD": None}, buyers.address)
         (tmp_path / "auto.yaml").write_bytes(orjson.dumps(file))
-        with serving(*options(tmp_path, "--workers", "2")) as server:
-            pings = await in_parallel((a_call("ping", "HELD", number) for number in range(200)), server.http)
+        with nodes(options(tmp_path), store) as servers:
+            pings = await in_parallel((a_call("ping", "HELD", number) for number in range(200)), servers)
             assert counted(pings, "HELD") == {("accepted", None): 50, FULL: 150}
             won = [answer["ping_id"] for _, answer in pings if answer["status"] == "accepted"]
-            posts = await in_parallel((a_call("post", "HELD", 0, ping_id=ping_id) for ping_id in won), server.http)
+            posts = await in_parallel((a_call("post", "HELD", 0, ping_id=ping_id) for ping_id in won), servers)
             assert counted(posts, "HELD") == {DELIVERED: 50}
-            assert await asyncio.to_thread(server.stop) == 0
+            await stop(servers)
     assert len(buyers.received["held.post"]) == 50
 
 
-async def test_rejections_give_their_places_back(tmp_path: Path) -> None:
+async def test_rejections_give_their_places_back(tmp_path: Path, store: str) -> None:
     """A buyer who rejects every other post has 60 accepted of a cap of 60, and never more than 60 under way."""
     sold, no = {"json": {"result": "sold"}}, {"json": {"result": "rejected"}}
     async with scripted_buyers({"picky.post": [*[no, sold] * 200, sold]}) as buyers:
         file = campaign("picky", {"caps": total(limit=60)}, {"PICKY": None}, buyers.address)
         (tmp_path / "auto.yaml").write_bytes(orjson.dumps(file))
-        with serving(*options(tmp_path, "--workers", "2")) as server:
-            told = await pings_and_posts(["PICKY"], 300, server.http)
+        with nodes(options(tmp_path), store) as servers:
+            told = await pings_and_posts(["PICKY"], 300, servers)
             answers = counted(told, "PICKY")
-            assert await asyncio.to_thread(server.stop) == 0
+            await stop(servers)
     rejected = answers["rejected", "buyer_rejected"]
     assert answers[DELIVERED] == 60
     assert len(buyers.received["picky.post"]) == 60 + rejected

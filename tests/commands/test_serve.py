@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
+from tests.commands.nodes import nodes
 from tests.commands.processes import Serving, lexchange, serving
 from tests.exchange.cases import BASE, Case, campaign_of, replies_of
 from tests.exchange.scripted_buyers import scripted_buyers
@@ -202,12 +203,12 @@ async def test_gateway_without_its_exchange(tmp_path: Path) -> None:
 CLIENTS, PINGS = 64, 200
 
 
-async def test_race_of_clients_over_two_workers(tmp_path: Path) -> None:
-    """64 clients post the same 200 ping_ids to two processes: the buyer gets 200 leads, each once."""
+async def test_race_of_clients_over_workers(tmp_path: Path, store: str) -> None:
+    """64 clients post the same 200 ping_ids to two processes a node: the buyer gets 200 leads, each once."""
     async with scripted_buyers(replies_of({})) as buyers:
         (tmp_path / "auto.yaml").write_bytes(campaign_of({}, buyers.address))
-        with serving(*options(tmp_path, "--workers", "2")) as server:
-            async with grpc.aio.insecure_channel(server.grpc) as channel:
+        with nodes(options(tmp_path), store) as servers:
+            async with grpc.aio.insecure_channel(servers[0].grpc) as channel:
                 stub = pb_grpc.LeadExchangeStub(channel)
                 ping = pb.PingRequest(src=PING.body["SRC"], key=PING.body["KEY"], data=PING.body["data"])
                 ping_ids = [(await stub.Ping(ping)).ping_id for _ in range(PINGS)]
@@ -216,7 +217,7 @@ async def test_race_of_clients_over_two_workers(tmp_path: Path) -> None:
             async def post_all(who: int) -> None:
                 order = random.Random(who).sample(ping_ids, PINGS)
                 async with aiohttp.ClientSession() as http:
-                    source = Rest(server.http, http)
+                    source = Rest(servers[who % len(servers)].http, http)
                     for ping_id in order:
                         _, answer = await source.send(post(ping_id))
                         answers[answer["status"], answer.get("reason")] += 1
@@ -224,7 +225,7 @@ async def test_race_of_clients_over_two_workers(tmp_path: Path) -> None:
             async with asyncio.TaskGroup() as group:
                 for who in range(CLIENTS):
                     group.create_task(post_all(who))
-            assert await asyncio.to_thread(server.stop) == 0
+            assert [await asyncio.to_thread(server.stop) for server in servers] == [0] * len(servers)
         got = [lead["delivery"] for lead in buyers.received["acme.post"]]
         assert (len(got), len(set(got))) == (PINGS, PINGS)
         assert answers == {

@@ -60,6 +60,10 @@ class FailingConnector:
             await self._real.write(unit)
         raise StorageError("the write failed, or its answer was lost")
 
+    async def make_room(self, now_ms: int) -> None:
+        """Nothing that a sale waits for."""
+        await self._real.make_room(now_ms)
+
     async def aclose(self) -> None:
         """Close."""
         await self._real.aclose()

@@ -87,6 +87,9 @@ class SimulatedConnector:
             self._loop.call_later(self._random.uniform(0.0001, 0.004), self._commit)
         return await future
 
+    async def make_room(self, now_ms: int) -> None:
+        """Nothing, as with a file."""
+
     async def aclose(self) -> None:
         """Commit what waits."""
         last = [future for _, future in self._waiting]

@@ -65,11 +65,11 @@ class Outcome:
 
 
 @functools.cache
-def catalog_of(variant: int) -> Catalog:
-    """The campaigns of a variant, read as an operator's file."""
+def catalog_of(rules: Rules) -> Catalog:
+    """The campaigns of these rules, read as an operator's file."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "campaigns.yaml"
-        file.write_bytes(Rules.draw(variant).campaign_file())
+        file.write_bytes(rules.campaign_file())
         loaded = load_campaigns(file, is_dev=True, pepper=b"", environment={})
     return Catalog(loaded.campaigns, version=loaded.version, limits=LIMITS)
 
@@ -82,7 +82,7 @@ class World:
         self.file = file
         self.history = History()
         self.disk = Disk()
-        self.catalog = catalog_of(plan.variant)
+        self.catalog = catalog_of(plan.rules)
         self._loop = asyncio.get_running_loop()
         self._inspector = sqlite3.connect(file)
         self._nodes = [Node(self, number) for number in range(NODES)]
@@ -221,21 +221,22 @@ class World:
         return Call(
             src=src,
             key=f"key of {src}",
-            data=_lead(act),
+            data=lead_fields(act.email, f"31055501{act.person:02d}", is_test=act.is_test),
             ping_id=ping_id,
             idempotency_key=key,
             deadline=None if act.deadline_s is None else self.now_s + act.deadline_s,
         )
 
 
-def _lead(act: Act) -> dict[str, str]:
+def lead_fields(email: str, phone: str, *, is_test: bool) -> dict[str, str]:
+    """What a source sends of a lead."""
     return {
         "sub_id": "publisher",
         "pub_id": "publisher",
         "first_name": "Sam",
         "last_name": "Carter",
-        "email": act.email,
-        "phone": f"31055501{act.person:02d}",
+        "email": email,
+        "phone": phone,
         "zipcode": "90210",
         "state": "CA",
         "city": "Los Angeles",
@@ -246,7 +247,7 @@ def _lead(act: Act) -> dict[str, str]:
         "jornaya_lead_id": "JRN-2D8BC3A4E5F6",
         "consent_text": "I agree to be contacted.",
         "landing_page_url": "https://example.com/quote",
-        **({"Test_Mode": "1"} if act.is_test else {}),
+        **({"Test_Mode": "1"} if is_test else {}),
     }
 
 
@@ -255,11 +256,11 @@ def _lead(act: Act) -> dict[str, str]:
 
 def play(plan: Plan) -> Outcome:
     """Play a plan in virtual time."""
-    with _folder() as folder, _pretended(plan.seed):
+    with memory_folder() as folder, pretended(Random(f"secrets:{plan.seed}")):
         file = f"{folder}/store.db"
         prepare(file, 1_000)
         loop = VirtualLoop()
-        loop.set_task_factory(_belonging_to_its_life)
+        loop.set_task_factory(belonging_to_its_life)
         loop.set_exception_handler(lambda *_: None)  # killed tasks have nobody to tell
         try:
             return loop.run_until_complete(_run(plan, file, loop))
@@ -306,7 +307,8 @@ async def _reconcile(store: Store, world: World) -> None:
         await store.audit.resolve_lead(lead.lead_id, state, note="asked", now_ms=lead.updated_ms + 1)
 
 
-def _belonging_to_its_life(loop: asyncio.AbstractEventLoop, story: Any, **given: Any) -> "asyncio.Task[Any]":
+def belonging_to_its_life(loop: asyncio.AbstractEventLoop, story: Any, **given: Any) -> "asyncio.Task[Any]":
+    """A task factory: who kills a life ends its tasks."""
     task: asyncio.Task[Any] = asyncio.Task(story, loop=loop, **given)
     context = given.get("context")
     life = context.get(life_of_now) if context else life_of_now.get()
@@ -317,7 +319,7 @@ def _belonging_to_its_life(loop: asyncio.AbstractEventLoop, story: Any, **given:
 
 
 @contextmanager
-def _folder() -> Iterator[str]:
+def memory_folder() -> Iterator[str]:
     """In memory where there is such a place: each commit is synced."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory if memory.is_dir() else None) as folder:
@@ -325,9 +327,8 @@ def _folder() -> Iterator[str]:
 
 
 @contextmanager
-def _pretended(seed: int) -> Iterator[None]:
-    """What would differ from run to run comes from the seed: chance, latencies, what is logged."""
-    random = Random(f"secrets:{seed}")
+def pretended(random: Random) -> Iterator[None]:
+    """What would differ from run to run comes from here: chance, latencies, what is logged."""
 
     def reach(point: str) -> None:
         if life := life_of_now.get():

@@ -1,18 +1,35 @@
 """The store over each engine; a new engine is one more parameter here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from lexchange.storage import Store
 from lexchange.storage.sqlite import SqliteConnector
+from tests.storage.servers import TEMPLATE, Servers
 
 
-@pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgres 18", "postgres 15"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[str]:
     """A fresh database of the engine."""
-    return {"sqlite": f"sqlite:///{tmp_path}/store.db"}[request.param]
+    engine, _, version = request.param.partition(" ")
+    if engine == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+        return
+    with servers(version).database(TEMPLATE) as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgres 18", "postgres 15"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[str]:
+    """A database that no store has been in."""
+    engine, _, version = request.param.partition(" ")
+    if engine == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+        return
+    with servers(version).database() as database:
+        yield database
 
 
 @pytest.fixture

@@ -72,9 +72,9 @@ async def test_race_for_expired_holds(url: str):
         assert await store.read_counters(["c"]) == {"c": 1}
 
 
-async def test_race_to_make_the_database(url: str):
+async def test_race_to_make_the_database(empty_url: str):
     """Four workers that open a store which does not exist all come up."""
-    assert race([spawn("opened", url) for _ in range(4)]) == ["None"] * 4
+    assert race([spawn("opened", empty_url) for _ in range(4)]) == ["None"] * 4
 
 
 async def test_acknowledged_pings_survive_a_kill(url: str):

@@ -106,7 +106,6 @@ async def test_relative_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("postgresql://host/db", "PostgreSQL is not supported yet"),
         ("mysql://host/db", "expected sqlite:///relative/path"),
         ("lexchange.db", "expected sqlite:///relative/path"),
         ("sqlite://lexchange.db", "expected sqlite:///relative/path"),
@@ -121,19 +120,20 @@ async def test_unusable_url(url: str, expected: str):
             pass
 
 
-def check_of(table: str) -> set[str]:
+def check_of(engine: str, table: str) -> set[str]:
     """The state names in a table's CHECK."""
-    script = (files("lexchange.storage") / "migrations" / "0001_init.sql").read_text("utf-8")
+    script = (files("lexchange.storage") / "migrations" / engine / "0001_init.sql").read_text("utf-8")
     body = script[script.index(f"CREATE TABLE {table} (") :]
     found = re.search(r"CHECK \(state IN \(([^)]*)\)\)", body)
     assert found
     return set(re.findall(r"'(\w+)'", found[1]))
 
 
-def test_checks_repeat_the_states():
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_checks_repeat_the_states(engine: str):
     """The database knows the states of lead.py, all and no other."""
-    assert check_of("pings") == set(PingState)
-    assert check_of("leads") == set(LeadState)
+    assert check_of(engine, "pings") == set(PingState)
+    assert check_of(engine, "leads") == set(LeadState)
 
 
 async def test_fraction_of_a_micro_is_refused(connector: SqliteConnector):
@@ -148,7 +148,7 @@ async def test_fraction_of_a_micro_is_refused(connector: SqliteConnector):
         (statements.FIND_PING, "pings USING INDEX sqlite_autoindex_pings_1"),
         (statements.FIND_PING, "late_answers USING INDEX sqlite_autoindex_late_answers_1"),
         (statements.FIND_REPEAT, "pings USING INDEX pings_by_repeat_key"),
-        (statements.FIND_LEAD_OF_PING, "leads USING INDEX leads_by_ping"),
+        (statements.FIND_LEAD_OF_PING, "leads USING INDEX sqlite_autoindex_leads_1"),
         (statements.FIND_DELIVERY, "leads USING INDEX leads_by_delivery"),
         (statements.FIND_DELIVERY, "past_deliveries USING PRIMARY KEY"),
         (statements.UNRESOLVED_LEADS, "leads USING INDEX leads_unresolved"),

@@ -220,7 +220,7 @@ class Wire:
 class Mute:
     is_patient = False
 
-    def data(self, part: bytes) -> None:
+    def hear(self, part: bytes) -> None:
         pass
 
     def end(self) -> None:

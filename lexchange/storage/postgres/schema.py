@@ -1,0 +1,111 @@
+"""The tables: migrated by one process at a time, and the months that pings and leads are kept in."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import asyncpg
+
+from lexchange.errors import ConfigError
+from lexchange.storage.postgres.faults import Fault, failure, is_unit_fault
+from lexchange.storage.postgres.queue import key_of
+from lexchange.storage.postgres.sessions import Connection, Database, close
+from lexchange.storage.schema import pending
+from lexchange.telemetry import log_event
+
+OLDEST = 150_000  # the oldest server that the tests run on, as server_version_num
+MIGRATE_S = 300.0  # longer than any migration
+AHEAD = 2  # months that are made before they begin
+AT_ONCE_MS = 1_000  # a new partition waits no longer for its table, because all others would wait behind it
+PARTITIONED = {"pings": "PING-", "leads": "L-"}
+
+FACTS = """
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync')"""
+
+
+async def prepare(database: Database, until: float) -> None:
+    """Check that the database can be ours and bring its schema up to date; raises ConfigError and StorageError."""
+    connection = await database.connect_first(until)
+    fuse = asyncio.get_running_loop().call_later(MIGRATE_S, connection.terminate)
+    try:
+        await _check(database, connection)
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", key_of("migrations"))
+            await _migrate(connection)
+    except ConfigError as error:
+        raise ConfigError(f"{database.place}: {error}") from None
+    except Fault as error:
+        if is_unit_fault(error):  # no right to make tables, or others of these names
+            raise ConfigError(f"{database.place}: {failure(error)}; expected a database of our own") from None
+        raise failure(error) from None
+    finally:
+        fuse.cancel()
+        await close(connection)
+
+
+async def _check(database: Database, connection: Connection) -> None:
+    version, encoding, fsync = await connection.fetchrow(FACTS)
+    if version < OLDEST:
+        raise ConfigError(f"expected PostgreSQL {OLDEST // 10_000} or newer, got {version // 10_000}")
+    if encoding != "UTF8":
+        raise ConfigError(f"expected a database with encoding UTF8, got {encoding}")
+    if fsync != "on":
+        log_event("store_not_durable", store=database.place, setting="fsync = off")
+
+
+async def _migrate(connection: Connection) -> None:
+    await connection.execute("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, name TEXT NOT NULL)")
+    version = await connection.fetchval("SELECT COALESCE(MAX(version), 0) FROM migrations")
+    for number, name, script in pending("postgres", version):
+        await connection.execute(script)
+        await connection.execute("INSERT INTO migrations (version, name) VALUES ($1, $2)", number, name)
+
+
+class Months:
+    """The partitions of pings and leads."""
+
+    def __init__(self) -> None:
+        self._made_until_ms = 0
+
+    def are_there(self, now_ms: int) -> bool:
+        """Whether nothing is to do before another month begins."""
+        return now_ms < self._made_until_ms
+
+    async def make(self, connection: Connection, now_ms: int) -> None:
+        """Make this month and those ahead; any number of processes may."""
+        first, *ahead = _months(now_ms, 1 + AHEAD)
+        for month in (first, *ahead):
+            for table in PARTITIONED:
+                await _make(connection, table, month)
+        self._made_until_ms = _ms(ahead[0])
+
+
+async def _make(connection: Connection, table: str, month: datetime) -> None:
+    name = f"{table}_{month:%Y_%m}"
+    if await connection.fetchval("SELECT to_regclass($1)", name):
+        return
+    begin, end = (f"{PARTITIONED[table]}{_ms(each):012X}" for each in (month, _next(month)))
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", key_of("months"))
+            await connection.execute(f"SET LOCAL lock_timeout = {AT_ONCE_MS}")
+            await connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {table} FOR VALUES FROM ('{begin}') TO ('{end}')"
+            )
+    except asyncpg.CheckViolationError:  # rows of it came before it was made; they are well where they are
+        log_event("month_in_default", table=name)
+
+
+def _months(now_ms: int, count: int) -> Iterator[datetime]:
+    month = datetime.fromtimestamp(now_ms / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for _ in range(count):
+        yield month
+        month = _next(month)
+
+
+def _next(month: datetime) -> datetime:
+    return month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1000

@@ -1,0 +1,47 @@
+"""What the machine has found: each program is one that Hypothesis printed, made shorter by hand."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.model.machine import Death, Exchanging
+from tests.simulation.plan import BUYERS, Rules
+
+RULES = Rules(
+    sell_to=1,
+    moves_on=True,
+    cap=None,
+    source_cap=None,
+    budget=None,
+    reserve="post",
+    mode="highest_bid",
+    duplicates=False,
+    idempotent=(),
+    ping_ttl_s=60,
+)
+TAKES: Any = dict.fromkeys(BUYERS, "accept")
+BEFORE_IT_IS_REMEMBERED = Death(point="answer_before_remember", nth=1)
+
+
+@pytest.fixture
+def machine() -> Iterator[Exchanging]:
+    machine = Exchanging()
+    machine.open(RULES)
+    try:
+        yield machine
+        machine.store_is_as_the_model_says()
+    finally:
+        machine.teardown()
+
+
+def test_keyed_direct_post_that_nobody_wanted_is_one_lead_when_its_process_dies(machine: Exchanging) -> None:
+    """A repeat hears what became of the lead that is stored, and is no second auction."""
+    nobody = dict.fromkeys(BUYERS, "no_bid")
+    machine.direct_post("3105550101", nobody, TAKES, key="own", is_test=False, death=BEFORE_IT_IS_REMEMBERED)
+
+
+def test_keyed_test_post_is_told_its_own_answer_when_its_process_dies(machine: Exchanging) -> None:
+    """A repeat hears that it was delivered, not that somebody has used up the ping."""
+    email = machine.ping("3105550101", dict.fromkeys(BUYERS, 8_000_000), is_test=True, death=Death())
+    machine.keyed_post(email, "own", TAKES, BEFORE_IT_IS_REMEMBERED)
