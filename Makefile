@@ -16,7 +16,7 @@ DEBIAN_PACKAGES = $(shell sed 's/#.*//' deploy/debian-packages.txt)
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help setup debian generate generate-check format lint proto-breaking test sim soak check demo run bench wheel lock clean
+.PHONY: help setup debian generate generate-check format lint proto-breaking test sim h2spec soak check demo run bench wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,9 @@ test: setup debian ## Set up and run the tests
 
 sim: setup ## Play SEED (default: 0:200, a range) in the simulator: who did what, and whether a promise was broken
 	@$(BIN)/python -m tests.simulation $(SEED) $(ARGS)
+
+h2spec: setup ## Ask h2spec what it thinks of our HTTP/2; needs Go once, to build it
+	@$(BIN)/python -m bench.h2spec $(ARGS)
 
 soak: setup ## The long runs: 280 kills, 5,000 runs against the model, 10,000 simulated worlds; half an hour and more
 	CRASH_SEEDS=20 $(BIN)/python -m pytest tests/commands/test_crashes.py $(ARGS)

@@ -13,6 +13,8 @@ from bench.child import ROOT, BenchError
 CACHE = ROOT / ".bench"
 GHZ_MODULE = "github.com/bojand/ghz/cmd/ghz"
 GHZ_VERSION = "v0.120.0"
+H2SPEC_MODULE = "github.com/summerwind/h2spec/cmd/h2spec"
+H2SPEC_VERSION = "v2.2.1+incompatible"
 PEER_REQUIREMENTS = ROOT / "bench" / "requirements.txt"
 INSTALL_S = 300
 
@@ -53,18 +55,29 @@ def _attempt(install: Callable[[], str], notes: list[str]) -> str | None:
         return None
 
 
+def h2spec() -> str:
+    """The conformance suite of HTTP/2; raises BenchError."""
+    return _of_go("h2spec", H2SPEC_MODULE, H2SPEC_VERSION)
+
+
 def _ghz() -> str:
-    binary = CACHE / f"ghz-{GHZ_VERSION}" / "ghz"
+    try:
+        return _of_go("ghz", GHZ_MODULE, GHZ_VERSION)
+    except BenchError as error:
+        raise BenchError(f"{error}: gRPC load comes from Python, which is slower than the server's C") from error
+
+
+def _of_go(name: str, module: str, version: str) -> str:
+    """Build a tool once."""
+    binary = CACHE / f"{name}-{version}" / name
     if binary.exists():
         return str(binary)
     go = shutil.which("go", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"]))
     if go is None:
-        raise BenchError(
-            "ghz is missing and so is Go: gRPC load comes from Python, which is slower than the server's C"
-        )
-    print(f"bench: building ghz {GHZ_VERSION}", file=sys.stderr, flush=True)
-    env = os.environ | {"GOBIN": str(binary.parent)}
-    _run([go, "install", f"{GHZ_MODULE}@{GHZ_VERSION}"], env=env)
+        raise BenchError(f"{name} is missing and so is Go")
+    print(f"bench: building {name} {version}", file=sys.stderr, flush=True)
+    CACHE.mkdir(exist_ok=True)
+    _run([go, "install", f"{module}@{version}"], env=os.environ | {"GOBIN": str(binary.parent)})
     return str(binary)
 
 

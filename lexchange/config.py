@@ -9,6 +9,14 @@ from lexchange.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """A certificate with its chain, and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `lexchange serve` was started with. Addresses are HOST:PORT; port 0 picks a free one."""
 
@@ -19,6 +27,8 @@ class Settings:
     pepper: bytes
     is_dev: bool
     shares_ports: bool = False  # with other processes that serve the same
+    grpc_engine: str = "turbo"  # a name of engines.ENGINES
+    tls: TlsFiles | None = None  # of gRPC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

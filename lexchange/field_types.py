@@ -41,6 +41,9 @@ _PLAIN_EMAIL = re.compile(
 _PLAIN_EMAIL_CHARACTERS = 64
 _RESERVED_DOMAINS = tuple(f".{name}" for name in SPECIAL_USE_DOMAIN_NAMES)
 
+# The library takes the same ones, at eight times the cost; it decides the rest.
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\Z)|\Z)){4}", re.ASCII)
+
 # Ten digits, or eleven from 1 on, however punctuated: a North American number. The library decides the rest.
 _PLAIN_PHONE = re.compile(r"(?:\+?1)?(?:[ ().\-/]*\d){10}", re.ASCII)
 _PHONE = re.compile(r"\+?[\d ().\-/]+(?:(?:x|ext\.?) ?\d{1,6})?", re.ASCII | re.IGNORECASE)
@@ -87,7 +90,7 @@ def _is_phone(value: str) -> bool:
 
 
 def _is_ip(value: str) -> bool:
-    return "%" not in value and _parses(ip_address, value)
+    return bool(_IPV4.fullmatch(value)) or ("%" not in value and _parses(ip_address, value))
 
 
 def _parses(parse: Callable[[str], object], value: str) -> bool:

@@ -10,10 +10,10 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from gateway.app import create_app
 from gateway.server import HttpServer, address_of, open_socket
@@ -27,6 +27,7 @@ from lexchange.campaign_file import load_campaigns
 from lexchange.catalog import Catalog
 from lexchange.clock import SystemClock
 from lexchange.config import Limits, Settings
+from lexchange.engines import ENGINES, Engine
 from lexchange.errors import ConfigError, StorageError
 from lexchange.exchange import Exchange, Identity
 from lexchange.health import Health
@@ -166,8 +167,8 @@ class Listeners:
         self._app = create_app(InProcessStub(exchange))
         self._http = HttpServer()
         self._health = Health()
-        self._grpc = _grpc_server(settings, exchange, self._health, limits)
-        self.grpc_address = _bind(self._grpc, settings.grpc)
+        self._grpc = _grpc_engine(settings, exchange, self._health, limits)
+        self.grpc_address = self._grpc.address
         self._socket = _http_socket(settings)
         self.http_address = address_of(self._socket)
 
@@ -190,27 +191,17 @@ class Listeners:
             group.create_task(self._http.stop(self._limits.drain_s))
 
 
-def _grpc_server(settings: Settings, exchange: Exchange, health: Health, limits: Limits) -> grpc.aio.Server:
-    options = [
-        ("grpc.so_reuseport", int(settings.shares_ports)),
-        ("grpc.max_receive_message_length", limits.body_bytes),
-        ("grpc.max_metadata_size", 16_384),
-    ]
-    server = grpc.aio.server(options=options)
-    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(exchange), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+def _grpc_engine(settings: Settings, exchange: Exchange, health: Health, limits: Limits) -> Engine:
+    if settings.grpc_engine not in ENGINES:
+        raise ConfigError(f"--grpc-engine {settings.grpc_engine}: expected one of {', '.join(ENGINES)}")
+    engine = ENGINES[settings.grpc_engine](settings, limits)
+    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(exchange), engine.adds)
+    health_pb2_grpc.add_HealthServicer_to_server(health, engine.adds)
     if settings.is_dev:
         names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
-    return server
-
-
-def _bind(server: grpc.aio.Server, address: str) -> str:
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ConfigError(f"--grpc {address}: cannot listen there; is the port taken?") from error
-    return f"{address.rpartition(':')[0]}:{port}"
+        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # comes without types
+        add_reflection(reflection.aio.ReflectionServicer(names), engine.adds)
+    return engine
 
 
 def _http_socket(settings: Settings) -> socket.socket:

@@ -101,6 +101,9 @@ def _command(settings: Settings, grpc_address: str, http_address: str) -> list[s
     command = [sys.executable, "-m", "lexchange", "serve", "--workers", "1"]
     command += ["--config", str(settings.config)]
     command += ["--grpc", grpc_address, "--http", http_address, "--shared-ports"]
+    command += ["--grpc-engine", settings.grpc_engine]
+    if settings.tls is not None:
+        command += ["--grpc-tls", f"{settings.tls.certificate}:{settings.tls.key}"]
     return [*command, "--dev"] if settings.is_dev else command
 
 

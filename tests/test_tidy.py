@@ -32,6 +32,8 @@ ALLOWED: dict[tuple[str, str], str] = {
         "tasks",
         "lexchange/buyers/tokens.py::_start",
     ): "a fetch that several calls wait for; kept and cancelled there",
+    ("names", "lexchange/turbo/server.py::add_generic_rpc_handlers"): "generated code of grpcio calls it so",
+    ("names", "lexchange/turbo/server.py::add_registered_method_handlers"): "likewise",
     (
         "money_is_whole",
         "lexchange/campaign_file/value_lists.py::_places",

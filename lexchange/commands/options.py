@@ -15,7 +15,7 @@ Subparsers = Any  # argparse keeps the type of add_subparsers() to itself
 
 def add_option(parser: argparse.ArgumentParser, name: str, default: str | None, text: str, **more: Any) -> None:
     """Add `--name`, whose default is LEXCHANGE_<NAME>, then `default`; without either it is required."""
-    variable = f"LEXCHANGE_{name.upper()}"
+    variable = f"LEXCHANGE_{name.upper().replace('-', '_')}"
     value = os.environ.get(variable, default)
     shown = f"{text} (default {default})" if default else text
     parser.add_argument(f"--{name}", default=value, required=value is None, help=f"{shown} [{variable}]", **more)

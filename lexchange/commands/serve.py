@@ -6,7 +6,10 @@ from pathlib import Path
 import uvloop
 
 from lexchange.commands.options import Subparsers, add_flag, add_option, add_store, pepper
-from lexchange.config import Limits, Settings
+from lexchange.config import Limits, Settings, TlsFiles
+from lexchange.errors import ConfigError
+
+ENGINES = ("turbo", "aio")  # of engines.py, which is slow to import
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -16,6 +19,8 @@ def add_parser(subparsers: Subparsers) -> None:
     add_listeners(parser)
     add_store(parser)
     add_option(parser, "workers", "1", "processes on the same ports over the same store", type=int)
+    add_option(parser, "grpc-engine", "turbo", "what serves gRPC: our own HTTP/2 server, or grpc.aio", choices=ENGINES)
+    add_option(parser, "grpc-tls", "", "CERTIFICATE:KEY, PEM files; gRPC is plain without")
     add_flag(parser, "dev", "allow loopback and private buyer addresses and plaintext keys, serve reflection")
     add_flag(parser, "shared-ports", "let other processes listen on the same ports too (SO_REUSEPORT)")
     parser.set_defaults(run=run)
@@ -37,7 +42,20 @@ def settings_of(options: argparse.Namespace) -> Settings:
         pepper=pepper(),
         is_dev=options.dev,
         shares_ports=options.shared_ports,
+        grpc_engine=options.grpc_engine,
+        tls=tls_files(options.grpc_tls),
     )
+
+
+def tls_files(text: str) -> TlsFiles | None:
+    """The files of `--grpc-tls`; raises ConfigError."""
+    if not text:
+        return None
+    certificate, _, key = text.partition(":")
+    for path in (certificate, key):
+        if not Path(path).is_file():
+            raise ConfigError(f"--grpc-tls {text}: expected CERTIFICATE:KEY, two PEM files; there is no file {path!r}")
+    return TlsFiles(certificate=Path(certificate), key=Path(key))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Three roads to the same exchange: gRPC, REST in its process, REST over a channel.
+"""Four roads to the same exchange: gRPC by either engine, REST in its process, REST over a channel.
 
 Each answers as (HTTP status, answer): the answer in REST's words, money as micros, whatever the road.
 """
@@ -6,7 +6,7 @@ Each answers as (HTTP status, answer): the answer in REST's words, money as micr
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol, cast
 
@@ -20,7 +20,9 @@ from gateway.app import create_app
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
+from lexchange.engines import AioEngine
 from lexchange.server import Server
+from lexchange.servicer import LeadExchangeServicer
 
 Answer = dict[str, Any]
 
@@ -174,10 +176,26 @@ async def gateway_apart(grpc_address: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def grpc_aio(server: Server) -> AsyncIterator[str]:
+    """The other engine before the same exchange; gives its address."""
+    settings = replace(server._settings, grpc="127.0.0.1:0")
+    engine = AioEngine(settings, server._limits)
+    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(server._exchange), engine.adds)
+    await engine.start()
+    try:
+        yield engine.address
+    finally:
+        await engine.stop(5)
+
+
+@asynccontextmanager
 async def transport(name: str, server: Server) -> AsyncIterator[Transport]:
     """The road to a running exchange by its name."""
     if name == "grpc":
         async with grpc.aio.insecure_channel(server.grpc) as channel:
+            yield Grpc(channel)
+    elif name == "grpc_aio":
+        async with grpc_aio(server) as address, grpc.aio.insecure_channel(address) as channel:
             yield Grpc(channel)
     elif name == "rest":
         async with aiohttp.ClientSession() as http:
@@ -187,7 +205,7 @@ async def transport(name: str, server: Server) -> AsyncIterator[Transport]:
             yield Rest(address, http)
 
 
-TRANSPORTS = ("grpc", "rest", "rest_over_channel")
+TRANSPORTS = ("grpc", "grpc_aio", "rest", "rest_over_channel")
 
 
 async def wait_until(holds: Any, timeout_s: float = 5) -> None:

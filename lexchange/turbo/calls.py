@@ -1,0 +1,249 @@
+"""Calls: a stream becomes a message, a message a call of a servicer, and its answer or refusal goes back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, NoReturn, Protocol
+
+import grpc
+
+from lexchange.telemetry import log_event
+from lexchange.turbo.header_blocks import Field
+from lexchange.turbo.messages import (
+    HEAD,
+    OK_TRAILERS,
+    PREFIX_BYTES,
+    MetadataItem,
+    Refusal,
+    packed,
+    read_message,
+    read_metadata,
+    read_timeout_s,
+    refusal_trailers,
+    too_large,
+)
+from lexchange.turbo.streams import Stream
+
+TIMED_S = 2.0  # a deadline nearer than this has a timer of its own, which costs a tenth of a call
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+
+class Method(Protocol):
+    """A method as generated code describes it; of the last four, the one that fits both flags is there."""
+
+    request_streaming: bool
+    response_streaming: bool
+    request_deserializer: Callable[[bytes], Any]
+    response_serializer: Callable[[Any], bytes]
+    unary_unary: Callable[[Any, Any], Awaitable[Any]]
+    unary_stream: Callable[[Any, Any], Any]
+    stream_stream: Callable[[Any, Any], Any]
+
+
+class Call:
+    """One call: the receiver of its stream, the task that answers it, and what its servicer may ask and say of it.
+
+    That is the part of grpc.aio's ServicerContext that our servicers use.
+    """
+
+    __slots__ = (
+        "_body",
+        "_deadline",
+        "_encoding",
+        "_fields",
+        "_give_back",
+        "_has_started",
+        "_is_over",
+        "_loop",
+        "_message_bytes",
+        "_messages",
+        "_method",
+        "_spawn",
+        "_stream",
+        "_task",
+        "_timer",
+        "is_patient",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        fields: list[Field],
+        method: Method,
+        give_back: Callable[[Stream, int], None],
+        message_bytes: int,
+    ) -> None:
+        self.is_patient = method.request_streaming
+        self._message_bytes = message_bytes
+        self._stream = stream
+        self._fields = fields
+        self._method = method
+        self._give_back = give_back
+        self._body = bytearray()
+        self._encoding = b"identity"
+        self._loop = asyncio.get_running_loop()
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+        self._has_started = False
+        self._messages: asyncio.Queue[tuple[bytes, int] | None] | None = None
+        self._read_fields()
+
+    def begin(self, spawn: Spawn) -> None:
+        """Take note of who runs it; a call with a stream of messages begins before they are there."""
+        self._spawn = spawn
+        if self._method.request_streaming:
+            self._messages = asyncio.Queue()
+            self._task = spawn(self._run(self._stream_answers(self._requests())))
+
+    # ---- the stream's side ----
+
+    def hear(self, part: bytes) -> None:
+        """Some of the request."""
+        self._body += part
+        try:
+            if self._messages is not None:
+                self._queue_messages(self._messages)
+            elif len(self._body) > PREFIX_BYTES + self._message_bytes:
+                raise too_large(self._message_bytes)
+        except Refusal as refusal:
+            self._refuse(refusal)
+
+    def end(self) -> None:
+        """The request is whole."""
+        if self._is_over:
+            return
+        if self._messages is not None:
+            self._messages.put_nowait(None)
+            return
+        try:
+            found = read_message(self._body, self._encoding, self._message_bytes)
+            if found is None or found[1] != len(self._body):
+                raise Refusal(grpc.StatusCode.INTERNAL, "expected one message")
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        answer = self._stream_answers if self._method.response_streaming else self._answer
+        self._task = self._spawn(self._run(answer(found[0])))
+
+    def cancel(self) -> None:
+        """The caller has gone."""
+        self._is_over = True
+        self._stop()
+
+    def expire(self, now_s: float) -> None:
+        """End it where its deadline is over. Short ones have a timer; a server asks each second for the others."""
+        if self._deadline is not None and now_s >= self._deadline:
+            self._refuse(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline is over"))
+            self._stop()
+
+    # ---- what the servicer asks and says ----
+
+    def time_remaining(self) -> float | None:
+        """Seconds that the caller's deadline leaves; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+
+    def invocation_metadata(self) -> tuple[MetadataItem, ...]:
+        """What the caller sent besides his message."""
+        return read_metadata(self._fields)
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[MetadataItem] = ()
+    ) -> NoReturn:
+        """End the call with a status; raises."""
+        raise Refusal(code, details, trailing_metadata)
+
+    async def write(self, message: Any) -> None:
+        """Send one of several answers."""
+        self._write(message)
+
+    # ---- the servicer's side ----
+
+    async def _run(self, answer: Coroutine[Any, Any, None]) -> None:
+        """Whatever comes of it, the caller gets a status."""
+        try:
+            await answer
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except Exception as error:  # noqa: BLE001 - a caller gets a status and no inside
+            log_event("grpc_call_failed", error=type(error).__name__)
+            self._refuse(Refusal(grpc.StatusCode.UNKNOWN, "something broke on our side"))
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _answer(self, message: bytes) -> None:
+        response = await self._method.unary_unary(self._read(message), self)
+        if not self._is_over:
+            self._is_over = True
+            self._stream.answer(HEAD, packed(self._method.response_serializer(response)), OK_TRAILERS)
+
+    async def _stream_answers(self, asked: Any) -> None:
+        """Servicers of several answers yield them, or write them to their context."""
+        method = self._method
+        asked = asked if method.request_streaming else self._read(asked)
+        answers = (method.stream_stream if method.request_streaming else method.unary_stream)(asked, self)
+        if hasattr(answers, "__aiter__"):
+            async for answer in answers:
+                self._write(answer)
+        else:
+            await answers
+        if not self._is_over:
+            self._is_over = True
+            self._start()
+            self._stream.finish(OK_TRAILERS)
+
+    async def _requests(self) -> AsyncIterator[Any]:
+        assert self._messages is not None
+        while (found := await self._messages.get()) is not None:
+            message, taken_bytes = found
+            self._give_back(self._stream, taken_bytes)
+            yield self._read(message)
+
+    def _read(self, message: bytes) -> Any:
+        try:
+            return self._method.request_deserializer(message)
+        except Exception as error:  # of protobuf, whichever it is
+            raise Refusal(grpc.StatusCode.INTERNAL, "a message that cannot be read") from error
+
+    def _write(self, answer: Any) -> None:
+        if self._is_over:
+            return
+        if self._stream.is_waiting:
+            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "the caller does not read his answers")
+        self._start()
+        self._stream.write(packed(self._method.response_serializer(answer)))
+
+    # ---- both ----
+
+    def _read_fields(self) -> None:
+        """Note the encoding, and the deadline on the loop's clock; raises Refusal."""
+        for name, value in self._fields:
+            if name == b"grpc-timeout":
+                self._deadline = self._loop.time() + read_timeout_s(value)
+            elif name == b"grpc-encoding":
+                self._encoding = value
+        if self._deadline is not None and self._deadline - self._loop.time() < TIMED_S:
+            self._timer = self._loop.call_at(self._deadline, self.expire, self._deadline)
+
+    def _queue_messages(self, messages: "asyncio.Queue[tuple[bytes, int] | None]") -> None:
+        while found := read_message(self._body, self._encoding, self._message_bytes):
+            del self._body[: found[1]]
+            messages.put_nowait(found)
+
+    def _start(self) -> None:
+        if not self._has_started:
+            self._has_started = True
+            self._stream.start(HEAD)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if not self._is_over:
+            self._is_over = True
+            trailers = refusal_trailers(refusal)
+            self._stream.finish(trailers if self._has_started else HEAD + trailers)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()

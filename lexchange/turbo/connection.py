@@ -1,0 +1,398 @@
+"""Connection: HTTP/2 as a server speaks it, over one transport: frames in, streams, frames out.
+
+What a peer may cost is bounded: streams, headers, windows, unread answers, and frames that only keep us busy. Such a
+frame costs credit, a completed answer earns some, and who has none left is told to calm down.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from lexchange.turbo import frames
+from lexchange.turbo.credit import A_SECOND, AN_ANSWER, RESET_COSTS, Credit
+from lexchange.turbo.frames import (
+    ACK,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_BYTES,
+    HEADER_BYTES,
+    MAX_WINDOW_BYTES,
+    PREFACE,
+    STREAM_ID,
+    WINDOW_BYTES,
+    ConnectionFault,
+    ErrorCode,
+    Setting,
+    StreamFault,
+)
+from lexchange.turbo.header_blocks import LIST_BYTES, HeaderDecoder
+from lexchange.turbo.requests import Request, check_trailers, read_request
+from lexchange.turbo.streams import Receiver, Stream
+
+STREAMS = 1_000  # at once
+RECEIVED_BYTES = 1_048_576  # the connection's window; half of it is given back at a time
+BLOCK_BYTES = 16_384  # a header block, with its continuations,
+CONTINUATIONS = 8  # of which there are so many
+UNREAD_BYTES = 262_144  # of answers, before no further request is read
+REMEMBERED = 200  # streams that have ended, to tell the late from the lost
+GREETING_S, REQUEST_S, UNREAD_S = 10, 10, 20  # until the peer's settings, a request's end, a read answer
+
+Accept = Callable[["Connection", Stream, Request], Receiver]
+
+
+class Connection(asyncio.Protocol):
+    """One peer. `accept` makes the receiver of each request; a stream may bring `window_bytes` at once."""
+
+    def __init__(self, accept: Accept, note: "Callable[[Connection, bool], None]", *, window_bytes: int) -> None:
+        self._accept = accept
+        self._note = note  # when it opens, and when it is lost
+        self._window_bytes = window_bytes
+        self._loop = asyncio.get_running_loop()
+        self._decoder = HeaderDecoder()
+        self._streams: dict[int, Stream] = {}
+        self.blocked: dict[int, Stream] = {}
+        self._last_id = 0
+        self._ended: deque[int] = deque(maxlen=REMEMBERED)
+        self._let_go: deque[int] = deque(maxlen=REMEMBERED)  # answered before the client had sent all
+        self._rest = b""
+        self._is_greeted = False  # by its preface
+        self._is_settled = False  # and by its settings
+        self._block: tuple[int, int, bytearray, int] | None = None  # stream, flags, so far, continuations
+        self._out: list[bytes] = []
+        self._receive_window = RECEIVED_BYTES
+        self._stream_window = WINDOW_BYTES
+        self.send_window = WINDOW_BYTES
+        self.peer_frame_bytes = FRAME_BYTES
+        self._credit = Credit()
+        self._since_s = self._loop.time()
+        self._unread_since_s: float | None = None
+        self._is_leaving = False
+        self._is_over = False
+
+    # ---- the transport's side ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
+        self._transport.set_write_buffer_limits(high=UNREAD_BYTES)
+        self._note(self, True)
+        ours = {
+            Setting.MAX_CONCURRENT_STREAMS: STREAMS,
+            Setting.INITIAL_WINDOW_SIZE: self._window_bytes,
+            Setting.MAX_HEADER_LIST_SIZE: LIST_BYTES,
+        }
+        self.send(frames.settings_frame(ours) + frames.window_frame(0, RECEIVED_BYTES - WINDOW_BYTES))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Nobody waits for any answer."""
+        self._is_over = True
+        self._note(self, False)
+        for stream in list(self._streams.values()):
+            stream.receiver.cancel()
+        self._streams.clear()
+        self.blocked.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Read all frames that are whole."""
+        if self._is_over:
+            return
+        try:
+            self._read(self._rest + data if self._rest else data)
+        except ConnectionFault as fault:
+            self._end(fault.code, fault.text)
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: it gets no further ones."""
+        self._unread_since_s = self._loop.time()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._unread_since_s = None
+        self._transport.resume_reading()
+
+    # ---- the server's side ----
+
+    def look_after(self, now_s: float) -> None:
+        """Each second: earn credit, and end what takes too long."""
+        self._credit.earn(A_SECOND)
+        if not self._is_settled and now_s - self._since_s > GREETING_S:
+            self._end(ErrorCode.SETTINGS_TIMEOUT, f"expected settings within {GREETING_S} s")
+        elif self._unread_since_s is not None and now_s - self._unread_since_s > UNREAD_S:
+            self._transport.abort()
+        else:
+            for stream in list(self._streams.values()):
+                stream.receiver.expire(now_s)
+                if self._is_late(stream, now_s):
+                    self._reset(stream.id, ErrorCode.CANCEL)
+            self._close_when_done()
+
+    def leave(self) -> None:
+        """Say that no further request is read, let those under way end, then close."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            self.send(frames.goaway_frame(self._last_id, ErrorCode.NO_ERROR))
+            self._close_when_done()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._transport.abort()
+
+    # ---- the streams' side ----
+
+    def send(self, packet: bytes) -> None:
+        """Put out frames, together with all others of this turn of the loop."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(packet)
+
+    def close_stream(self, stream: Stream) -> None:
+        """Its answer is complete. A client that has not sent everything by now may spare itself the rest."""
+        if self._streams.pop(stream.id, None) is None:
+            return
+        if stream.is_receiving:
+            self.send(frames.reset_frame(stream.id, ErrorCode.NO_ERROR))
+            self._let_go.append(stream.id)
+        else:
+            self._ended.append(stream.id)
+            self._credit.earn(AN_ANSWER)
+        self._close_when_done()
+
+    def give_back(self, stream: Stream, read_bytes: int) -> None:
+        """Widen the window of a stream of many messages by what has been read of it."""
+        if stream.id in self._streams and stream.is_receiving and read_bytes:
+            stream.receive_window += read_bytes
+            self.send(frames.window_frame(stream.id, read_bytes))
+
+    # ---- frames ----
+
+    def _read(self, data: bytes) -> None:
+        place = 0
+        if not self._is_greeted:
+            if data[: len(PREFACE)] != PREFACE[: len(data)]:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected the preface of HTTP/2")
+            if len(data) < len(PREFACE):
+                self._rest = data
+                return
+            self._is_greeted, place = True, len(PREFACE)
+        size = len(data)
+        while size - place >= HEADER_BYTES and not self._is_over:
+            word, flags, stream_id = frames.read_head(data, place)
+            end = place + HEADER_BYTES + (word >> 8)
+            if word >> 8 > FRAME_BYTES:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of more than {FRAME_BYTES} bytes")
+            if end > size:
+                break
+            try:
+                self._on_frame(word & 0xFF, flags, stream_id & STREAM_ID, data[place + HEADER_BYTES : end])
+            except StreamFault as fault:
+                self._reset(fault.stream_id, fault.code)
+            place = end
+        self._rest = data[place:]
+
+    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block[0]):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame within a header block")
+        if not self._is_settled and kind != frames.SETTINGS:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected settings first")
+        if kind < len(_READERS):
+            _READERS[kind](self, flags, stream_id, payload)
+        else:
+            self._credit.spend()
+
+    def _on_body(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._receive_window -= len(payload)
+        if self._receive_window < 0:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window")
+        if self._receive_window < RECEIVED_BYTES // 2:
+            self.send(frames.window_frame(0, RECEIVED_BYTES - self._receive_window))
+            self._receive_window = RECEIVED_BYTES
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._check_known(stream_id)
+            if stream_id in self._let_go:
+                return
+            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
+        if not stream.is_receiving:
+            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
+        if not payload and not flags & END_STREAM:
+            self._credit.spend()
+        stream.take(len(payload), frames.without_padding(flags, payload))
+        if flags & END_STREAM and stream_id in self._streams:
+            stream.take_end()
+
+    def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id & 1:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected a request on an odd stream")
+        block = frames.without_priority(stream_id, flags, frames.without_padding(flags, payload))
+        if flags & END_HEADERS:
+            self._on_block(stream_id, flags, block)
+        else:
+            self._block = (stream_id, flags, bytearray(block), 0)
+
+    def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is None:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a continuation of nothing")
+        _, first_flags, block, count = self._block
+        block += payload
+        if len(block) > BLOCK_BYTES or count >= CONTINUATIONS:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block of more than {BLOCK_BYTES} bytes")
+        self._block = (stream_id, first_flags, block, count + 1)
+        if flags & END_HEADERS:
+            self._block = None
+            self._on_block(stream_id, first_flags, bytes(block))
+
+    def _on_block(self, stream_id: int, flags: int, block: bytes) -> None:
+        fields = self._decoder.decode(block)  # in any case: the next block builds on it
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            if not stream.is_receiving:
+                raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
+            if not flags & END_STREAM:
+                raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
+            check_trailers(stream_id, fields)
+        elif stream_id <= self._last_id:
+            if stream_id in self._let_go:
+                return
+            is_known = stream_id in self._ended
+            code = ErrorCode.STREAM_CLOSED if is_known else ErrorCode.PROTOCOL_ERROR
+            raise ConnectionFault(code, "headers on a stream that is closed")
+        elif self._is_leaving:
+            self._let_go.append(stream_id)  # it was told so, and asks elsewhere
+            return
+        else:
+            self._last_id = stream_id
+            if len(self._streams) >= STREAMS:
+                raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
+            stream = self._open(stream_id, read_request(stream_id, fields))
+        if flags & END_STREAM and stream_id in self._streams:
+            stream.take_end()
+
+    def _open(self, stream_id: int, request: Request) -> Stream:
+        stream = Stream(stream_id, self, self._stream_window, self._loop.time())
+        stream.receive_window = self._window_bytes
+        stream.bytes_left = request.content_bytes
+        self._streams[stream_id] = stream
+        stream.receiver = self._accept(self, stream, request)
+        return stream
+
+    def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:
+        frames.read_word(payload)
+        self._check_known(stream_id)
+        self._credit.spend(RESET_COSTS)
+        self._drop(stream_id)
+
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "settings of a stream")
+        if flags & ACK:
+            if payload:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement that says something")
+            return
+        self._credit.spend()
+        self._is_settled = True
+        found = frames.read_settings(payload)
+        self.peer_frame_bytes = min(found.get(Setting.MAX_FRAME_SIZE, self.peer_frame_bytes), FRAME_BYTES)
+        window = found.get(Setting.INITIAL_WINDOW_SIZE, self._stream_window)
+        by_bytes, self._stream_window = window - self._stream_window, window
+        self.send(frames.frame(frames.SETTINGS, ACK, 0))
+        if by_bytes:
+            for stream in list(self._streams.values()):
+                stream.shift(by_bytes)
+
+    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a ping on a stream")
+        if len(payload) != 8:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "expected a ping of 8 bytes")
+        if not flags & ACK:
+            self._credit.spend()
+            self.send(frames.frame(frames.PING, ACK, 0, payload))
+
+    def _on_window(self, flags: int, stream_id: int, payload: bytes) -> None:
+        add_bytes = frames.read_word(payload) & MAX_WINDOW_BYTES
+        if stream_id:
+            self._check_known(stream_id)
+            if stream := self._streams.get(stream_id):
+                stream.widen(add_bytes)
+            else:
+                self._credit.spend()
+            return
+        self.send_window += add_bytes
+        if not add_bytes or self.send_window > MAX_WINDOW_BYTES:
+            code = ErrorCode.FLOW_CONTROL_ERROR if add_bytes else ErrorCode.PROTOCOL_ERROR
+            raise ConnectionFault(code, "expected a window of 1 to 2^31 - 1 bytes more")
+        if not self.blocked:
+            self._credit.spend()
+        for stream in list(self.blocked.values()):
+            stream.pump()
+
+    def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a priority of no stream")
+        self._credit.spend()
+        frames.check_priority(stream_id, payload)
+
+    def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a farewell on a stream")
+        self._is_leaving = True  # the peer hangs up when it has its answers; if not, look_after does
+
+    def _on_push(self, flags: int, stream_id: int, payload: bytes) -> None:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "clients do not push")
+
+    # ---- ends ----
+
+    def _check_known(self, stream_id: int) -> None:
+        if not stream_id & 1 or (stream_id > self._last_id and stream_id not in self._let_go):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} has not begun")
+
+    def _is_late(self, stream: Stream, now_s: float) -> bool:
+        is_owed = stream.is_receiving and not stream.receiver.is_patient
+        return stream.id in self._streams and (is_owed or stream.is_waiting) and now_s - stream.began_s > REQUEST_S
+
+    def _reset(self, stream_id: int, code: ErrorCode) -> None:
+        self._credit.spend(RESET_COSTS)
+        self.send(frames.reset_frame(stream_id, code))
+        self._drop(stream_id)
+
+    def _drop(self, stream_id: int) -> None:
+        if stream := self._streams.pop(stream_id, None):
+            self.blocked.pop(stream_id, None)
+            self._ended.append(stream_id)
+            stream.receiver.cancel()
+            self._close_when_done()
+
+    def _end(self, code: ErrorCode, text: str) -> None:
+        self.send(frames.goaway_frame(self._last_id, code, text))
+        self._close()
+
+    def _close_when_done(self) -> None:
+        if self._is_leaving and not self._streams and not self._is_over:
+            self._close()
+
+    def _close(self) -> None:
+        self._flush()
+        self._is_over = True
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._out and not self._is_over:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+
+# By kind, in the order of their numbers.
+_READERS: tuple[Callable[[Connection, int, int, bytes], None], ...] = (
+    Connection._on_body,
+    Connection._on_headers,
+    Connection._on_priority,
+    Connection._on_reset,
+    Connection._on_settings,
+    Connection._on_push,
+    Connection._on_ping,
+    Connection._on_goaway,
+    Connection._on_window,
+    Connection._on_continuation,
+)

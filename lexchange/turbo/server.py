@@ -1,0 +1,121 @@
+"""TurboServer: listens, and hands each request to the servicer that was added for it, as grpc.aio's server would."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+import grpc
+
+from lexchange.background import Background
+from lexchange.turbo.calls import Call, Method
+from lexchange.turbo.connection import Connection
+from lexchange.turbo.messages import HEAD, NO_GRPC, NO_POST, NO_TRAILERS, Refusal, refusal_trailers
+from lexchange.turbo.requests import Request
+from lexchange.turbo.streams import Receiver, Stream
+
+LISTENERS = 16  # of one socket: uvloop takes one connection from each a turn
+
+
+class Refused:
+    """The receiver of a request that no servicer takes: it hears so when it has been sent."""
+
+    is_patient = False
+
+    def __init__(self, answer: Callable[[], None]) -> None:
+        self._answer = answer
+        self._soon: asyncio.Handle | None = None
+
+    def hear(self, part: bytes) -> None:
+        """Not looked at; the window ends it."""
+
+    def end(self) -> None:
+        """Answer in the next turn, so that a flood of such requests meets the limit of streams."""
+        self._soon = asyncio.get_running_loop().call_soon(self._answer)
+
+    def expire(self, now_s: float) -> None:
+        """It has no deadline."""
+
+    def cancel(self) -> None:
+        """Nobody listens."""
+        if self._soon is not None:
+            self._soon.cancel()
+
+
+class TurboServer:
+    """Add servicers with their generated `add_…Servicer_to_server`, then start it on a bound socket."""
+
+    def __init__(self, *, message_bytes: int = 65_536) -> None:
+        self._message_bytes = message_bytes
+        self._methods: dict[bytes, Method] = {}
+        self._connections: set[Connection] = set()
+        self._all_gone = asyncio.Event()
+        self._all_gone.set()
+        self._calls = Background()
+        self._listeners: list[asyncio.Server] = []
+        self._tick: asyncio.TimerHandle | None = None
+
+    def add_generic_rpc_handlers(self, methods: Sequence[object]) -> None:
+        """Generated code calls this and then the next; the next is enough."""
+
+    def add_registered_method_handlers(self, service: str, methods: Mapping[str, Method]) -> None:
+        """Take a servicer's methods."""
+        self._methods |= {f"/{service}/{name}".encode(): method for name, method in methods.items()}
+
+    async def start(self, opened: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Answer on the socket, which now belongs to the server."""
+        loop = asyncio.get_running_loop()
+        for each in (opened, *(opened.dup() for _ in range(LISTENERS - 1))):
+            self._listeners.append(await loop.create_server(self._connection, sock=each, ssl=tls))
+        self._look_after(loop)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, let those in flight end within the grace, then close."""
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.leave()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._all_gone.wait()
+        for connection in list(self._connections):
+            connection.abort()
+        await self._calls.drain(1)
+        if self._tick is not None:
+            self._tick.cancel()
+
+    def _connection(self) -> Connection:
+        return Connection(self._accept, self._note, window_bytes=2 * self._message_bytes)
+
+    def _note(self, connection: Connection, is_open: bool) -> None:
+        if is_open:
+            self._connections.add(connection)
+            self._all_gone.clear()
+            return
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
+
+    def _accept(self, connection: Connection, stream: Stream, request: Request) -> Receiver:
+        """The call that a request makes, or its refusal."""
+        if request.method != b"POST":
+            return Refused(partial(stream.answer, NO_POST, b"expected POST", NO_TRAILERS))
+        if not request.content_type.startswith(b"application/grpc"):
+            return Refused(partial(stream.answer, NO_GRPC, b"expected content-type: application/grpc", NO_TRAILERS))
+        method = self._methods.get(request.path)
+        try:
+            if method is None:
+                text = f"no method {request.path.decode('latin-1')}"
+                raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
+            call = Call(stream, request.fields, method, connection.give_back, self._message_bytes)
+        except Refusal as refusal:
+            return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)))
+        call.begin(self._calls.spawn)
+        return call
+
+    def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+        for connection in list(self._connections):
+            connection.look_after(loop.time())
+        self._tick = loop.call_later(1, self._look_after, loop)
