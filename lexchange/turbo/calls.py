@@ -94,7 +94,7 @@ class Call:
         self._spawn = spawn
         if self._method.request_streaming:
             self._messages = asyncio.Queue()
-            self._task = spawn(self._run(self._stream_answers(self._requests())))
+            self._task = spawn(self._run(self._stream_answers, None))
 
     # ---- the stream's side ----
 
@@ -124,7 +124,7 @@ class Call:
             self._refuse(refusal)
             return
         answer = self._stream_answers if self._method.response_streaming else self._answer
-        self._task = self._spawn(self._run(answer(found[0])))
+        self._task = self._spawn(self._run(answer, found[0]))
 
     def cancel(self) -> None:
         """The caller has gone."""
@@ -159,10 +159,10 @@ class Call:
 
     # ---- the servicer's side ----
 
-    async def _run(self, answer: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, answer: Callable[[Any], Awaitable[None]], message: bytes | None) -> None:
         """Whatever comes of it, the caller gets a status."""
         try:
-            await answer
+            await answer(message)
         except Refusal as refusal:
             self._refuse(refusal)
         except Exception as error:  # noqa: BLE001 - a caller gets a status and no inside
@@ -178,10 +178,10 @@ class Call:
             self._is_over = True
             self._stream.answer(HEAD, packed(self._method.response_serializer(response)), OK_TRAILERS)
 
-    async def _stream_answers(self, asked: Any) -> None:
+    async def _stream_answers(self, message: Any) -> None:
         """Servicers of several answers yield them, or write them to their context."""
         method = self._method
-        asked = asked if method.request_streaming else self._read(asked)
+        asked = self._requests() if method.request_streaming else self._read(message)
         answers = (method.stream_stream if method.request_streaming else method.unary_stream)(asked, self)
         if hasattr(answers, "__aiter__"):
             async for answer in answers:

@@ -245,6 +245,7 @@ async def test_connections_stop_at_their_limit(calls, connections):
 
     async with raw_buyer(script) as buyer, buyer_client(max_connections_per_endpoint=3) as client:
         tasks = [asyncio.create_task(send(client, buyer.url)) for _ in range(calls)]
+        await until(lambda: len(buyer.requests) == connections)
         await asyncio.sleep(0.05)
         assert len(buyer.requests) == connections
         release.set()
