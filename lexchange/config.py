@@ -35,7 +35,7 @@ class Limits:
     ping_timeout_floor_ms: int = 50  # a buyer with less time left is not asked
     answer_reserve_ms: int = 30  # kept back from the caller's deadline for our own work
     store_busy_ms: int = 5_000  # a write waits so long for other processes, or for a server that is away
-    store_writers: int = 4  # connections of a process that commit, where the store has several
+    store_writer_count: int = 4  # connections of a process that commit, where the store has several
     lease_s: int = 10  # a process that has not been heard of for so long is gone; its leads in flight are swept
     late_grace_ms: int = 1_000  # a buyer's answer is still recorded, as late, so long after his time-out
     drain_s: int = 30  # in-flight calls get this long on SIGTERM

@@ -151,7 +151,7 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
 
 
 def _open_store(settings: Settings, limits: Limits) -> AbstractAsyncContextManager[Store]:
-    return Store.open(settings.store, busy_timeout_ms=limits.store_busy_ms, writers=limits.store_writers)
+    return Store.open(settings.store, busy_timeout_ms=limits.store_busy_ms, writers=limits.store_writer_count)
 
 
 class Listeners:

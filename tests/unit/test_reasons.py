@@ -9,11 +9,10 @@ from lexchange.lead import LeadState, PingState
 from lexchange.reasons import REASON_TEXTS, Kind, Reason
 from lexchange.servicer import CODES
 
-MIGRATIONS = "\n".join(
-    script.read_text("utf-8")
-    for script in (files("lexchange.storage") / "migrations").iterdir()
-    if script.name.endswith(".sql")
-)
+MIGRATIONS = {
+    engine: (files("lexchange.storage") / "migrations" / engine / "0001_init.sql").read_text("utf-8")
+    for engine in ("sqlite", "postgres")
+}
 
 
 def test_reasons_are_those_of_the_proto_in_their_order() -> None:
@@ -34,11 +33,11 @@ def test_refusals_and_only_they_are_status_codes() -> None:
     assert set(CODES) == {reason for reason in Reason if reason.kind is Kind.REFUSED}
 
 
+@pytest.mark.parametrize("engine", MIGRATIONS)
 @pytest.mark.parametrize(("table", "states"), [("pings", PingState), ("leads", LeadState)])
-def test_states_are_those_that_the_database_accepts(table: str, states: type[StrEnum]) -> None:
+def test_states_are_those_that_the_database_accepts(engine: str, table: str, states: type[StrEnum]) -> None:
     """The CHECK of a table repeats its states, so that no other ever gets in."""
-    found = re.search(
-        rf"CREATE TABLE {table} \(.*?state TEXT NOT NULL CHECK \(state IN \((.*?)\)\)", MIGRATIONS, re.DOTALL
-    )
+    check = rf"CREATE TABLE {table} \(.*?state TEXT NOT NULL CHECK \(state IN \((.*?)\)\)"
+    found = re.search(check, MIGRATIONS[engine], re.DOTALL)
     assert found is not None
     assert set(re.findall(r"'(\w+)'", found[1])) == set(states)
