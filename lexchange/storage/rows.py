@@ -26,7 +26,7 @@ from lexchange.lead import (
 from lexchange.storage.connector import Row, Value
 from lexchange.storage.values import BreakerRow
 
-# The order is that of the inserts in statements.py and of the views in migrations/0001_init.sql.
+# The order is that of the inserts in statements.py and of the views in migrations/.
 PING_COLUMNS = (
     *("ping_id", "campaign", "src", "is_test", "created_ms", "expires_ms", "state", "reason", "winner"),
     *("bid_micros", "payout_micros", "config_version", "repeat_key", "lead_id"),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from lexchange import failpoints
 from lexchange.errors import StorageError
-from lexchange.storage.connector import Statement, Unit, UnitResult
+from lexchange.storage.connector import Row, Statement, Unit, UnitResult
 from lexchange.storage.postgres.faults import failure, is_collision, is_unit_fault
 from lexchange.storage.postgres.queue import Batch, Locks
 from lexchange.storage.postgres.sessions import Connection, Sessions
@@ -34,6 +34,10 @@ Results = list[UnitResult | StorageError]
 Transaction = tuple[str, str]
 
 
+class LateGuard(Exception):
+    """A guard has failed with statements of its unit before it, which have to be undone."""
+
+
 class Writer:
     """Applies batches. `sessions` are theirs; `lookups` serve who asks what became of one."""
 
@@ -47,7 +51,9 @@ class Writer:
     async def apply(self, batch: Batch) -> Sequence[UnitResult | StorageError]:
         """One transaction; each unit keeps its own outcome, a fault of the database is everybody's.
 
-        The first run trusts every unit. If one breaks, all is undone and applied again, each unit behind a savepoint.
+        The first run trusts every unit: callers look before they claim, so that a guard which is not its unit's first
+        statement fails in a race only, and two savepoint commands for each unit are most of what it costs. If one
+        breaks, or such a guard fails, all is undone and applied again, each unit behind a savepoint.
         """
         units = [job.unit for job in batch.jobs]
         until = max(batch.jobs[0].since, _now() - self._busy_s / 2) + self._busy_s
@@ -56,7 +62,7 @@ class Writer:
             try:
                 return await self._transaction(units, batch.locks, run, until)
             except Exception as error:  # noqa: BLE001 - whatever breaks, every caller gets an answer
-                if is_unit_fault(error) and run == self._apply_all:
+                if _is_of_unit(error) and run == self._apply_all:
                     run = self._apply_each
                 elif is_collision(error) and (pause_s := next(pauses, None)):
                     await asyncio.sleep(pause_s)
@@ -76,7 +82,7 @@ class Writer:
                 transaction = await _begin(connection, locks)
                 results = await run(connection, units)
             except Exception as error:
-                if is_unit_fault(error) or is_collision(error):
+                if _is_of_unit(error) or is_collision(error):
                     await connection.execute("ROLLBACK")
                 raise
             failpoints.reach("commit_before")
@@ -112,31 +118,42 @@ class Writer:
             await asyncio.sleep(LOOK_S)
 
     async def _apply_all(self, connection: Connection, units: list[Unit]) -> Results:
-        results: dict[int, UnitResult | StorageError] = {}
+        """Without savepoints; bulk statements that end their units are written together, after all others."""
+        results: Results = []
         bulks: dict[str, list[Statement]] = {}
-        for number, unit in enumerate(units):
-            if len(unit) == 1 and unit[0].is_bulk:
-                bulks.setdefault(unit[0].sql, []).append(unit[0])
-                results[number] = UnitResult(rows=((),))
-            else:
-                results[number] = await _apply(connection, unit)
+        for unit in units:
+            ending = _bulk_ending(unit)
+            result = await _apply(connection, unit[: len(unit) - len(ending)])
+            if result.failed_guard is None:
+                result = UnitResult(rows=(*result.rows, *(() for _ in ending)))
+                for statement in ending:
+                    bulks.setdefault(statement.sql, []).append(statement)
+            elif result.rows:
+                raise LateGuard
+            results.append(result)
         for sql, statements in bulks.items():
             columns = zip(*(statement.params for statement in statements), strict=True)
             await connection.execute(await self._bulk(connection, sql), *map(list, columns))
-        return list(results.values())
+        return results
 
     async def _apply_each(self, connection: Connection, units: list[Unit]) -> Results:
+        """Each unit behind a savepoint, which it is undone to if it breaks or a guard of it fails."""
         results: Results = []
         for unit in units:
-            await connection.execute("SAVEPOINT suspect")
+            await connection.execute("SAVEPOINT unit")
             try:
-                results.append(await _apply(connection, unit))
+                result = await _apply(connection, unit)
             except Exception as error:
                 if not is_unit_fault(error):
                     raise
-                await connection.execute("ROLLBACK TO suspect")
                 results.append(failure(error))
-            await connection.execute("RELEASE suspect")
+            else:
+                is_whole = result.failed_guard is None
+                results.append(result if is_whole else UnitResult(failed_guard=result.failed_guard))
+                if is_whole:
+                    await connection.execute("RELEASE unit")
+                    continue
+            await connection.execute("ROLLBACK TO unit; RELEASE unit")
         return results
 
     async def _bulk(self, connection: Connection, sql: str) -> str:
@@ -156,20 +173,25 @@ async def _begin(connection: Connection, locks: Locks) -> Transaction:
     return number, history
 
 
+def _is_of_unit(error: Exception) -> bool:
+    return is_unit_fault(error) or isinstance(error, LateGuard)
+
+
+def _bulk_ending(unit: Unit) -> Unit:
+    start = len(unit)
+    while start and unit[start - 1].is_bulk:
+        start -= 1
+    return unit[start:]
+
+
 async def _apply(connection: Connection, unit: Unit) -> UnitResult:
-    """One unit. A guard that comes first has nothing to undo, so such a unit needs no savepoint."""
-    has_savepoint = any(statement.guard is not None for statement in unit[1:])
-    if has_savepoint:
-        await connection.execute("SAVEPOINT unit")
-    rows = []
+    """One unit, up to a guard that fails; `rows` tells whether statements came before that."""
+    rows: list[list[Row]] = []
     for statement in unit:
-        rows.append([tuple(row) for row in await connection.fetch(numbered(statement.sql), *statement.params)])
-        if statement.guard is not None and not rows[-1]:
-            if has_savepoint:
-                await connection.execute("ROLLBACK TO unit; RELEASE unit")
-            return UnitResult(failed_guard=statement.guard)
-    if has_savepoint:
-        await connection.execute("RELEASE unit")
+        found = [tuple(row) for row in await connection.fetch(numbered(statement.sql), *statement.params)]
+        if statement.guard is not None and not found:
+            return UnitResult(rows=tuple(rows), failed_guard=statement.guard)
+        rows.append(found)
     return UnitResult(rows=tuple(rows))
 
 
