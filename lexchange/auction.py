@@ -7,7 +7,7 @@ in money is `payout.py`. Late answers are still heard for a grace time and hande
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from lexchange.background import Background
 from lexchange.breaker import Breaker
@@ -19,6 +19,7 @@ from lexchange.campaign import Buyer, PayoutRule, Routing
 from lexchange.catalog import LiveBuyer
 from lexchange.config import Limits
 from lexchange.errors import StorageError
+from lexchange.frozen import frozen
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from lexchange.money import format_micros
@@ -35,7 +36,7 @@ FAILURES = {
 READABLE = frozenset({PingOutcome.BID, PingOutcome.NO_BID, PingOutcome.BELOW_FLOOR})  # a no is a sign of health, too
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Terms:
     """What all buyers of one auction are asked under. `deadline` is the caller's, on the loop's clock."""
 
@@ -48,7 +49,7 @@ class Terms:
     deadline: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bids:
     """How an auction went: every buyer's part in the file's order, the bids best first, and what ranked them."""
 
@@ -58,7 +59,7 @@ class Bids:
     turns: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Judgement:
     """What a buyer's answer amounts to."""
 

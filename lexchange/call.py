@@ -1,13 +1,13 @@
 """One call of a source and its answer, whatever the protocol it came by."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
+from lexchange.frozen import frozen
 from lexchange.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Call:
     """What a source sent. `deadline` is on the event loop's clock; None leaves the campaign's time-outs alone."""
 
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
     IN_PROGRESS = "in_progress"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FieldProblem:
     """One problem of one field: a stable code, and what was expected in a sentence."""
 
@@ -46,7 +46,7 @@ class FieldProblem:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PingAnswer:
     """The answer to a ping. `payout_micros` is what the source earns if the lead is delivered."""
 
@@ -58,7 +58,7 @@ class PingAnswer:
     payout_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PostAnswer:
     """The answer to a post or a direct post. `payout_micros` is set on a delivered direct post only."""
 

@@ -6,7 +6,7 @@ answered definitely; anything else is unknown, because the buyer may have it.
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lexchange import failpoints
 from lexchange.breaker import Breaker
@@ -15,12 +15,13 @@ from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
+from lexchange.frozen import frozen
 from lexchange.lead import Attempt, AttemptOutcome, LeadState
 from lexchange.reasons import Reason
 from lexchange.telemetry import log_event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Meaning:
     """What an attempt's outcome makes of the lead, and what the source is told."""
 

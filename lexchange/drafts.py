@@ -6,7 +6,7 @@ costs more than deciding what is in it.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 
@@ -14,6 +14,7 @@ from lexchange.auction import Bids
 from lexchange.call import FieldProblem
 from lexchange.catalog import Route
 from lexchange.fields import Checked
+from lexchange.frozen import frozen
 from lexchange.lead import BuyerPing, Lead, LeadState, Ping, PingState, SkipReason
 from lexchange.payout import source_payout
 from lexchange.reasons import Reason
@@ -22,7 +23,7 @@ from lexchange.routing import Bidder
 NO_BIDS = Bids(buyers=[], ranked=[])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PingDraft:
     """A ping before its outcome."""
 

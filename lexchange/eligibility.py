@@ -7,7 +7,6 @@ and time are judged later, by who can see them.
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TypeAlias
@@ -18,6 +17,7 @@ from lexchange.campaign import Buyer, OpenHours
 from lexchange.caps import MINUTE_MS, describe_full, full_cap, lead_takes, local_minute
 from lexchange.errors import ConfigError
 from lexchange.filters import AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
+from lexchange.frozen import frozen
 from lexchange.lead import SkipReason
 from lexchange.money import parse_number
 
@@ -30,7 +30,7 @@ _LIST_CHARACTERS = 50
 _VALUE_CHARACTERS = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Moment:
     """One lead at one time. `used` holds the counters read so far; a missing one stands at 0."""
 
@@ -110,7 +110,7 @@ def compile_filter(rule: Filter) -> FailedRule:
     return failed_rule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Compiled:
     """`why` is only asked when `holds` said no."""
 

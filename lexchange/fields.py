@@ -6,7 +6,6 @@ and never repeats the value, which may be somebody's e-mail or phone number.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -14,6 +13,7 @@ from lexchange.call import FieldProblem
 from lexchange.campaign import ENVELOPE_FIELDS, TEST_MODE_FIELD, FieldSpec, FieldType, FrozenFields, OnChange
 from lexchange.config import Limits
 from lexchange.field_types import FIELD_TYPES, Fits
+from lexchange.frozen import frozen
 
 
 class Stage(StrEnum):
@@ -23,7 +23,7 @@ class Stage(StrEnum):
     POST = "post"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Checked:
     """Data after its check. `data` is fit to be stored: known fields that are not blank, exactly as sent.
 
@@ -40,7 +40,7 @@ class Checked:
 _Row: TypeAlias = tuple[str, FieldProblem | None, Fits | None, FieldProblem]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Schema:
     """A campaign's fields, ready to check data. Made by `compile_schema`."""
 

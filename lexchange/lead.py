@@ -3,8 +3,10 @@
 These values are stored as they are; their field names are the stored names.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from lexchange.frozen import frozen
 
 
 class PingState(StrEnum):
@@ -75,7 +77,7 @@ class SkipReason(StrEnum):
     BREAKER_OPEN = "breaker_open"  # his endpoint fails, so it is left alone for a while
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuyerPing:
     """One buyer's part in an auction: asked or not, what he answered, how long it took."""
 
@@ -93,7 +95,7 @@ class BuyerPing:
     content_type: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ping:
     """A stored ping with its whole auction."""
 
@@ -135,7 +137,7 @@ class AttemptOutcome(StrEnum):
     INVALID_ANSWER = "invalid_answer"  # unknown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Attempt:
     """One attempt to hand a lead to a buyer."""
 
@@ -154,7 +156,7 @@ class Attempt:
     resends: int = 0  # how often it was sent again to learn its outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CapTake:
     """One slot (or sum of micros) of a cap: granted only while the counter stays at or below `limit`."""
 
@@ -163,7 +165,7 @@ class CapTake:
     limit: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fingerprint:
     """What makes a lead a duplicate of another: the same digest in the same scope, created at or after `since_ms`.
 
@@ -176,7 +178,7 @@ class Fingerprint:
     since_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lead:
     """A stored lead with every attempt to deliver it."""
 

@@ -5,13 +5,13 @@ the rules themselves are pure (`eligibility.py`, `caps.py`, `duplicates.py`). Ev
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from lexchange.campaign import CapReserve, DuplicateScope, RoutingMode
 from lexchange.caps import full_cap, lead_takes, ping_takes
 from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint, scope_key
 from lexchange.eligibility import Moment, first_skip
+from lexchange.frozen import frozen
 from lexchange.lead import BuyerPing, CapTake, PingOutcome, SkipReason
 from lexchange.rates import RateWindow
 from lexchange.reasons import Reason
@@ -19,7 +19,7 @@ from lexchange.routing import Bidder
 from lexchange.storage import Store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Turnout:
     """The buyers of one lead: those to ask, and by name those not, with their reasons."""
 

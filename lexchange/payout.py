@@ -3,14 +3,14 @@
 It never sells at a loss by itself; it knows no buyer and no floor.
 """
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from lexchange.campaign import PayoutMode, PayoutRule
+from lexchange.frozen import frozen
 from lexchange.money import MICROS, format_micros
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Split:
     """A bid, shared between the source and the exchange."""
 

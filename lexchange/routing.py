@@ -8,14 +8,14 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from lexchange.campaign import BidAdjustment, Buyer, RoutingMode
+from lexchange.frozen import frozen
 from lexchange.money import MAX_MICROS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bidder:
     """A buyer in an auction, with what the modes look at. `turn_ms` is his last sale, epoch ms; 0: never."""
 

@@ -6,7 +6,7 @@ to the next buyer is the caller's rule; an unknown outcome never does.
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lexchange import failpoints
 from lexchange.buyers.client import BuyerClient
@@ -19,6 +19,7 @@ from lexchange.clock import Clock
 from lexchange.delivery import DEFINITE_ANSWERS, MEANINGS, deliver
 from lexchange.duplicates import scope_key
 from lexchange.errors import StorageError
+from lexchange.frozen import frozen
 from lexchange.gates import Gates
 from lexchange.ids import Ids
 from lexchange.lead import IN_FLIGHT, Attempt, AttemptOutcome, CapTake, Fingerprint, Lead, LeadState
@@ -29,7 +30,7 @@ MEND_S = 1.0  # between two tries
 STORE_FAILED = "the store failed before anything was sent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Offer:
     """A buyer who may get the lead: at which bid, for which payout, with which promise from his ping answer."""
 
@@ -42,7 +43,7 @@ class Offer:
     fingerprints: tuple[Fingerprint, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SaleRule:
     """When the next buyer may have a try. `deadline` is on the loop's clock."""
 
@@ -53,14 +54,14 @@ class SaleRule:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NotClaimed:
     """No buyer was called and nothing is consumed."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Leg:
     """What came of one offer."""
 

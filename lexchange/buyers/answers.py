@@ -6,7 +6,6 @@ as one; whatever might be something else is unreadable.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -25,6 +24,7 @@ from lexchange.buyers.documents import (
 )
 from lexchange.buyers.paths import parse_path
 from lexchange.campaign import AnswerRule, AnswerRules
+from lexchange.frozen import frozen
 from lexchange.money import parse_bid
 
 REASON_CHARACTERS = 200
@@ -41,7 +41,7 @@ class Verdict(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reading:
     """A buyer's answer, read. Bid and price are only read from an accepted one.
 

@@ -4,19 +4,19 @@ Auction and delivery use nothing else of a buyer's formats. Pure: the request is
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from lexchange.buyers.answers import Reading, compile_rules
 from lexchange.buyers.client import BuyerAnswer, BuyerRequest, Endpoint, check_headers
 from lexchange.buyers.formats import FORMATS, compile_format
 from lexchange.buyers.mapping import MappingValues, compile_mapping
 from lexchange.campaign import BuyerDelivery
+from lexchange.frozen import frozen
 
 METHODS = ("GET", "POST", "PUT", "PATCH")
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuyerCall:
     """How one endpoint is called. `build` raises UnmappableLead; `read` never raises."""
 

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from lexchange import failpoints
@@ -29,6 +29,7 @@ from lexchange.buyers.http_answer import (
 )
 from lexchange.buyers.tls import tls_context
 from lexchange.buyers.tokens import Tokens
+from lexchange.frozen import frozen
 
 __all__ = [
     "AddressRule",
@@ -63,7 +64,7 @@ _DEFAULT_HEADERS = (
 Resolve = Callable[[str], Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuyerRequest:
     """What to send, to the byte. `query` comes encoded and is added to the endpoint's own."""
 
@@ -88,7 +89,7 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> None:
             raise ValueError("header Connection: expected close or keep-alive")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Head:
     """A request's head up to the length of its body, cut where a query goes."""
 

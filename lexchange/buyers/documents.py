@@ -7,7 +7,6 @@ document without paths that says what is wrong with it. Money is parsed elsewher
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -18,6 +17,7 @@ from xml.parsers import expat
 import orjson
 
 from lexchange.buyers.paths import Path
+from lexchange.frozen import frozen
 
 Value: TypeAlias = str | int | float | bool | Decimal | list[Any] | dict[str, Any]
 
@@ -50,7 +50,7 @@ class DocumentKind(StrEnum):
     BROKEN = "broken"  # begins like JSON or XML and is not, or cannot be decoded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Document:
     """A parsed answer. `problem` says why paths lead nowhere in it; "" when they can be walked."""
 

@@ -5,11 +5,12 @@ the lead.
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NoReturn
 
 import httptools
+
+from lexchange.frozen import frozen
 
 
 class FailureKind(StrEnum):
@@ -29,7 +30,7 @@ class FailureKind(StrEnum):
     CLIENT_CLOSED = "client_closed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuyerAnswer:
     """A complete HTTP answer of any status; redirects are answers too. `content_type` is as sent, "" when absent."""
 
@@ -38,7 +39,7 @@ class BuyerAnswer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuyerFailure:
     """No answer. `is_sent`: a byte of the request may have left this machine. `detail` holds no lead data."""
 
@@ -60,7 +61,7 @@ def sent(kind: FailureKind, detail: str) -> BuyerFailure:
     return BuyerFailure(kind=kind, is_sent=True, detail=detail)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ClientLimits:
     """What a buyer may cost us."""
 

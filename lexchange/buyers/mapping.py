@@ -7,7 +7,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -18,6 +17,7 @@ from lexchange.campaign import Cast, MappedField
 from lexchange.eligibility import compile_filter
 from lexchange.errors import LexchangeError
 from lexchange.filters import EVERY_LEAD, AllOf
+from lexchange.frozen import frozen
 
 MAX_DIGITS = 18  # an integer that every reader of JSON holds in 64 bits
 
@@ -35,7 +35,7 @@ class UnmappableLead(LexchangeError):
         self.path = path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MappingValues:
     """What a buyer's fields can be filled from. `ping_response` is the winner's own answer to his ping."""
 

@@ -1,14 +1,15 @@
 """What the store asks of a database engine. Knows neither pings nor leads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from lexchange.frozen import frozen
 
 Value = str | int | bytes | None
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Statement:
     """One SQL statement with `?` for its parameters.
 
@@ -32,7 +33,7 @@ Unit = tuple[Statement, ...]
 """Statements that happen together or not at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class UnitResult:
     """What a unit did: the rows of each of its statements, or the guard that undid it."""
 

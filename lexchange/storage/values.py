@@ -1,7 +1,8 @@
 """What the store's verbs take and answer besides pings and leads."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from lexchange.frozen import frozen
 
 
 class ClaimOutcome(StrEnum):
@@ -15,7 +16,7 @@ class ClaimOutcome(StrEnum):
     CALL_TAKEN_OVER = "call_taken_over"  # by a repeat under the same idempotency key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ClaimResult:
     """`lead_id` is the other lead: the first one of the ping, or the one that this would duplicate.
 
@@ -37,7 +38,7 @@ class StartOutcome(StrEnum):
     DUPLICATE = "duplicate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StartResult:
     """`counter` names the full cap, `scope_key` the scope of the duplicate."""
 
@@ -55,7 +56,7 @@ class CallOutcome(StrEnum):
     IN_FLIGHT = "in_flight"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CallStart:
     """`answer` is a replay's, byte for byte; `lead_id` the lead of a call in flight that has claimed one."""
 
@@ -64,7 +65,7 @@ class CallStart:
     lead_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CallMark:
     """A running call under its idempotency key, as `begin_call` has marked it."""
 
@@ -72,7 +73,7 @@ class CallMark:
     begun_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BreakerRow:
     """The latest word on one of a buyer's breakers. Stage and state are those of `breaker.py`."""
 
