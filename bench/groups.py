@@ -24,12 +24,14 @@ Group = Callable[[Lab, Plan, Results], None]
 def front(lab: Lab, plan: Plan, results: Results) -> None:
     """What a call costs before any buyer is asked: test-mode pings against servers that only echo."""
     grpc_echo, http_echo = lab.echo("grpc"), lab.echo("http")
-    ours = lab.exchange([CampaignShape(urls=("http://127.0.0.1:9",))])
+    shapes = [CampaignShape(urls=("http://127.0.0.1:9",))]
+    ours, by_aio = lab.exchange(shapes), lab.exchange(shapes, engine="aio")
     apart = lab.gateway(ours)
     generator = lab.generator
     subjects = [
         _subject("grpc_echo", "gRPC echo, bare grpc.aio", grpc_echo, generator.grpc(grpc_echo.grpc, "echo")),
-        _subject("grpc_test", "gRPC test-mode ping", ours, generator.grpc(ours.grpc, "ping_test")),
+        _subject("grpc_test_aio", "gRPC test-mode ping, aio", by_aio, generator.grpc(by_aio.grpc, "ping_test")),
+        _subject("grpc_test", "gRPC test-mode ping, turbo", ours, generator.grpc(ours.grpc, "ping_test")),
         _subject(
             "http_echo", "HTTP echo, bare Starlette", http_echo, generator.http(http_echo.http, "/ping", "ping_test")
         ),
@@ -50,7 +52,8 @@ def auction(lab: Lab, plan: Plan, results: Results) -> None:
     """Five buyers: ours over gRPC and REST, and the peer at the setting that it is fastest with."""
     buyers = lab.buyers()
     urls = buyers.urls[:5]
-    peer, ours = lab.peer(urls), lab.exchange([CampaignShape(urls=urls)])
+    shapes = [CampaignShape(urls=urls)]
+    peer, ours, by_aio = lab.peer(urls), lab.exchange(shapes), lab.exchange(shapes, engine="aio")
     best = _best_in_flight(lab, peer)
     plan.say(f"the peer is fastest with {best} calls in flight")
     http = lab.generator.http
@@ -60,7 +63,8 @@ def auction(lab: Lab, plan: Plan, results: Results) -> None:
             label=f"FastAPI peer, 5 buyers, {best} in flight",
             measure=served(peer, http(peer.http, "/ping", "ping", in_flight=best), buyers=buyers, buyer_calls=5),
         ),
-        _asking("grpc_5", "gRPC ping, 5 buyers", ours, buyers, lab, 5),
+        _asking("grpc_5_aio", "gRPC ping, 5 buyers, aio", by_aio, buyers, lab, 5),
+        _asking("grpc_5", "gRPC ping, 5 buyers, turbo", ours, buyers, lab, 5),
         Subject(
             name="rest_5",
             label="REST /ping, 5 buyers",

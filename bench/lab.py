@@ -65,7 +65,12 @@ class Lab:
         return buyers
 
     def exchange(
-        self, shapes: Sequence[CampaignShape], *, workers: int = 1, limits: Mapping[str, int] | None = None
+        self,
+        shapes: Sequence[CampaignShape],
+        *,
+        workers: int = 1,
+        limits: Mapping[str, int] | None = None,
+        engine: str = "turbo",
     ) -> Served:
         """Start ours, with a store of its own. `limits` by their names in lexchange.config."""
         self._count += 1
@@ -73,7 +78,7 @@ class Lab:
         config = write_campaigns(self.folder / f"{name}-campaigns", shapes)
         command = [sys.executable, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
         command += ["--config", str(config), "--store", f"sqlite:///{self.folder / name}.db"]
-        command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc-engine", engine]
         env = {f"LEXCHANGE_{key.upper()}": str(value) for key, value in (limits or {}).items()}
         cores = self.cores.workers if workers > 1 else frozenset([self.cores.server])
         return self._served(name, command, cores, env)
