@@ -10,10 +10,8 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from gateway.app import create_app
 from gateway.server import HttpServer, address_of, open_socket
@@ -33,6 +31,7 @@ from lexchange.exchange import Exchange, Identity
 from lexchange.health import Health
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
+from lexchange.reflection import add_reflection
 from lexchange.resends import resending
 from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
@@ -198,9 +197,7 @@ def _grpc_engine(settings: Settings, exchange: Exchange, health: Health, limits:
     pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(exchange), engine.adds)
     health_pb2_grpc.add_HealthServicer_to_server(health, engine.adds)
     if settings.is_dev:
-        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # comes without types
-        add_reflection(reflection.aio.ReflectionServicer(names), engine.adds)
+        add_reflection((SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), engine.adds)
     return engine
 
 

@@ -5,7 +5,6 @@ frame costs credit, a completed answer earns some, and who has none left is told
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -27,6 +26,7 @@ from lexchange.turbo.frames import (
     StreamFault,
 )
 from lexchange.turbo.header_blocks import LIST_BYTES, HeaderDecoder
+from lexchange.turbo.past import Past
 from lexchange.turbo.requests import Request, check_trailers, read_request
 from lexchange.turbo.streams import Receiver, Stream
 
@@ -35,7 +35,6 @@ RECEIVED_BYTES = 1_048_576  # the connection's window; half of it is given back 
 BLOCK_BYTES = 16_384  # a header block, with its continuations,
 CONTINUATIONS = 8  # of which there are so many
 UNREAD_BYTES = 262_144  # of answers, before no further request is read
-REMEMBERED = 200  # streams that have ended, to tell the late from the lost
 GREETING_S, REQUEST_S, UNREAD_S = 10, 10, 20  # until the peer's settings, a request's end, a read answer
 
 Accept = Callable[["Connection", Stream, Request], Receiver]
@@ -53,8 +52,7 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self.blocked: dict[int, Stream] = {}
         self._last_id = 0
-        self._ended: deque[int] = deque(maxlen=REMEMBERED)
-        self._let_go: deque[int] = deque(maxlen=REMEMBERED)  # answered before the client had sent all
+        self._past = Past()
         self._rest = b""
         self._is_greeted = False  # by its preface
         self._is_settled = False  # and by its settings
@@ -148,14 +146,13 @@ class Connection(asyncio.Protocol):
         self._out.append(packet)
 
     def close_stream(self, stream: Stream) -> None:
-        """Its answer is complete. A client that has not sent everything by now may spare itself the rest."""
+        """Its answer is complete. A client that has not sent everything by now mostly ends by itself."""
         if self._streams.pop(stream.id, None) is None:
             return
         if stream.is_receiving:
-            self.send(frames.reset_frame(stream.id, ErrorCode.NO_ERROR))
-            self._let_go.append(stream.id)
+            self._past.let_go(stream.id)
         else:
-            self._ended.append(stream.id)
+            self._past.end(stream.id)
             self._credit.earn(AN_ANSWER)
         self._close_when_done()
 
@@ -211,9 +208,9 @@ class Connection(asyncio.Protocol):
         stream = self._streams.get(stream_id)
         if stream is None:
             self._check_known(stream_id)
-            if stream_id in self._let_go:
-                return
-            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
+            if self._past.has_to_stop(stream_id):
+                self.send(frames.reset_frame(stream_id, ErrorCode.NO_ERROR))
+            return
         if not stream.is_receiving:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
         if not payload and not flags & END_STREAM:
@@ -253,13 +250,11 @@ class Connection(asyncio.Protocol):
                 raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
             check_trailers(stream_id, fields)
         elif stream_id <= self._last_id:
-            if stream_id in self._let_go:
+            if self._past.is_let_go(stream_id):
                 return
-            is_known = stream_id in self._ended
-            code = ErrorCode.STREAM_CLOSED if is_known else ErrorCode.PROTOCOL_ERROR
-            raise ConnectionFault(code, "headers on a stream that is closed")
+            raise self._past.headers(stream_id)
         elif self._is_leaving:
-            self._let_go.append(stream_id)  # it was told so, and asks elsewhere
+            self._past.let_go(stream_id)  # it was told so, and asks elsewhere
             return
         else:
             self._last_id = stream_id
@@ -345,7 +340,7 @@ class Connection(asyncio.Protocol):
     # ---- ends ----
 
     def _check_known(self, stream_id: int) -> None:
-        if not stream_id & 1 or (stream_id > self._last_id and stream_id not in self._let_go):
+        if not stream_id & 1 or (stream_id > self._last_id and not self._past.is_let_go(stream_id)):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} has not begun")
 
     def _is_late(self, stream: Stream, now_s: float) -> bool:
@@ -360,7 +355,7 @@ class Connection(asyncio.Protocol):
     def _drop(self, stream_id: int) -> None:
         if stream := self._streams.pop(stream_id, None):
             self.blocked.pop(stream_id, None)
-            self._ended.append(stream_id)
+            self._past.end(stream_id)
             stream.receiver.cancel()
             self._close_when_done()
 

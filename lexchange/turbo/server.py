@@ -20,20 +20,27 @@ LISTENERS = 16  # of one socket: uvloop takes one connection from each a turn
 
 
 class Refused:
-    """The receiver of a request that no servicer takes: it hears so when it has been sent."""
+    """The receiver of a request that no servicer takes.
+
+    It hears so in the next turn, so that a flood of such requests meets the limit of streams. A gRPC client hears it
+    before he has sent everything: on a stream of messages he may wait for the first answer.
+    """
 
     is_patient = False
 
-    def __init__(self, answer: Callable[[], None]) -> None:
+    def __init__(self, answer: Callable[[], None], *, is_grpc: bool) -> None:
         self._answer = answer
         self._soon: asyncio.Handle | None = None
+        if is_grpc:
+            self._answer_soon()
 
     def hear(self, part: bytes) -> None:
         """Not looked at; the window ends it."""
 
     def end(self) -> None:
-        """Answer in the next turn, so that a flood of such requests meets the limit of streams."""
-        self._soon = asyncio.get_running_loop().call_soon(self._answer)
+        """All is sent."""
+        if self._soon is None:
+            self._answer_soon()
 
     def expire(self, now_s: float) -> None:
         """It has no deadline."""
@@ -42,6 +49,9 @@ class Refused:
         """Nobody listens."""
         if self._soon is not None:
             self._soon.cancel()
+
+    def _answer_soon(self) -> None:
+        self._soon = asyncio.get_running_loop().call_soon(self._answer)
 
 
 class TurboServer:
@@ -101,9 +111,10 @@ class TurboServer:
     def _accept(self, connection: Connection, stream: Stream, request: Request) -> Receiver:
         """The call that a request makes, or its refusal."""
         if request.method != b"POST":
-            return Refused(partial(stream.answer, NO_POST, b"expected POST", NO_TRAILERS))
+            return Refused(partial(stream.answer, NO_POST, b"expected POST", NO_TRAILERS), is_grpc=False)
         if not request.content_type.startswith(b"application/grpc"):
-            return Refused(partial(stream.answer, NO_GRPC, b"expected content-type: application/grpc", NO_TRAILERS))
+            expected = b"expected content-type: application/grpc"
+            return Refused(partial(stream.answer, NO_GRPC, expected, NO_TRAILERS), is_grpc=False)
         method = self._methods.get(request.path)
         try:
             if method is None:
@@ -111,7 +122,7 @@ class TurboServer:
                 raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
             call = Call(stream, request.fields, method, connection.give_back, self._message_bytes)
         except Refusal as refusal:
-            return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)))
+            return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)), is_grpc=True)
         call.begin(self._calls.spawn)
         return call
 

@@ -43,6 +43,16 @@ async def test_reflection_in_development(tmp_path: Path) -> None:
     assert SERVICE in names
 
 
+@pytest.mark.parametrize("symbol", [SERVICE, f"{SERVICE}.Ping", "leadexchange.v1.PingRequest"])
+async def test_reflection_knows_where_things_are(symbol: str, tmp_path: Path) -> None:
+    """A service, a method (as ghz asks) and a message."""
+    async with exchange_for({}, tmp_path) as (server, _), grpc.aio.insecure_channel(server.grpc) as channel:
+        asked = iter([reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)])
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast(Any, channel))
+        answers = [answer async for answer in stub.ServerReflectionInfo(asked)]
+    assert answers[0].file_descriptor_response.file_descriptor_proto
+
+
 async def test_bad_request_names_the_field(tmp_path: Path) -> None:
     """Where a field is at fault BadRequest names it, besides ErrorInfo."""
     async with exchange_for({}, tmp_path) as (server, _), grpc.aio.insecure_channel(server.grpc) as channel:

@@ -86,6 +86,18 @@ async def test_unknown_method() -> None:
     assert refused.value.details() == "no method /bench.v1.Echo/Nothing"
 
 
+async def test_unknown_method_of_a_stream_is_told_at_once() -> None:
+    """Its caller waits for an answer before he says more, as clients do who look for a newer kind of reflection."""
+    fields = [*GRPC_FIELDS[:2], (":path", ECHO + "Nothing"), *GRPC_FIELDS[3:]]
+    async with running() as server, server.peer() as peer:
+        peer.say(peer.headers(1, fields))
+        assert (await peer.status(1))[0]["grpc-status"] == str(grpc.StatusCode.UNIMPLEMENTED.value[0])
+        peer.say(frames.frame(frames.DATA, 0, 1, message(b"a")) * 3)
+        assert (await peer.find(frames.RST_STREAM)).payload[-1] == frames.ErrorCode.NO_ERROR
+        peer.say(peer.call(3))
+        assert (await peer.status(3))[0]["grpc-status"] == "0"
+
+
 async def test_deadline_ends_a_call() -> None:
     """At the caller and here: what runs for nobody is cut."""
     async with called() as (server, channel):
