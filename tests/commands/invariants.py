@@ -8,18 +8,20 @@ from typing import Any
 from lexchange.lead import Lead, LeadState
 from lexchange.storage import Store
 from tests.exchange.cases import BASE, Case
-from tests.exchange.scripted_buyers import ScriptedBuyers
+from tests.exchange.scripted_buyers import Reply, ScriptedBuyers
 from tests.exchange.transports import Answer, Call
 
-SOLD, NO = {"json": {"result": "sold"}}, {"json": {"result": "rejected"}}
+SOLD: Reply = {"json": {"result": "sold"}}
+NO: Reply = {"json": {"result": "rejected"}}
 BUYERS = ("acme", "bright")
 KEPT = (LeadState.DELIVERED, LeadState.UNKNOWN)
 ALL = 1_000_000
 MEND_S = 15.0
 
 
-def world(posts: int) -> Case:
+def world(posts: int, delay_ms: int = 0) -> Case:
     """Two buyers with caps that are counted. Acme says no to every other lead, of so many, and bright gets it then."""
+    no, sold = NO | {"delay_ms": delay_ms}, SOLD | {"delay_ms": delay_ms}
     cap = [{"window": "total", "limit": ALL}]
     fields = {"email": {"from": "lead.email"}, "delivery": {"from": "delivery_id"}}
     return {
@@ -31,7 +33,7 @@ def world(posts: int) -> Case:
             "payout": {"mode": "fixed", "amount": 4},  # so that bright may follow acme
             "buyers.bright.post.fields": fields,
         },
-        "replies": {"acme.post": [NO, SOLD] * posts},
+        "replies": {"acme.post": [no, sold] * posts},
     }
 
 
