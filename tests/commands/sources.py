@@ -22,7 +22,7 @@ class Sources:
 
     def __init__(self, nodes: Sequence[Serving]) -> None:
         self.history = History()
-        self.answered: list[float] = []  # when, on the loop's clock
+        self.answered: list[float] = []  # when a write was acknowledged, on the loop's clock
         self.refusals: Counter[str] = Counter()
         self.is_over = False
         self._nodes = nodes
@@ -57,7 +57,8 @@ class Sources:
                 refusal = type(error).__name__
             else:
                 if status == 200 and wanted in ("", answer["status"]):
-                    self.answered.append(self._now())
+                    if answer["status"] != "failed":  # which may have been told without one
+                        self.answered.append(self._now())
                     return answer
                 refusal = f"{status} {answer.get('reason')}"
             self.refusals[refusal] += 1

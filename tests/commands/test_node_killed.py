@@ -46,7 +46,7 @@ async def test_one_of_two_nodes_is_killed(within: Sequence[str], servers: Server
     """The other goes on, within seconds settles what was left in flight, and all invariants hold."""
     if within and (os.geteuid() != 0 or not shutil.which(within[0])):
         pytest.skip("needs root, to have pids of its own")
-    two_buyers = world(10_000, delay_ms=100)
+    two_buyers = world(10_000, delay_ms=300)  # most of a client's time, so that the kill meets some
     with servers("18").database(TEMPLATE) as url:
         command = options(tmp_path, "--store", url, "--workers", "2")
         async with scripted_buyers(replies_of(two_buyers)) as buyers, Store.open(url) as store:
@@ -55,7 +55,7 @@ async def test_one_of_two_nodes_is_killed(within: Sequence[str], servers: Server
                 serving(*command, LEXCHANGE_LEASE_S=str(LEASE_S), within=within) as killed,
                 serving(*command, LEXCHANGE_LEASE_S=str(LEASE_S)) as other,
             ):
-                async with selling([killed, other]) as sources:
+                async with selling([killed, other], clients=16) as sources:
                     await answered(sources, ENOUGH)
                     since = asyncio.get_running_loop().time()
                     kill_all(family(killed.process.pid))
