@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from lexchange.errors import RequestRefused
 from lexchange.telemetry import log_event
 
 Result = TypeVar("Result")
@@ -28,7 +29,9 @@ class Background:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not isinstance(error, RequestRefused):  # which is an answer, and nothing that broke
             log_event("background_error", error=type(error).__name__)
 
     async def drain(self, grace_s: float) -> int:

@@ -14,8 +14,11 @@ from lexchange.drafts import digest
 from lexchange.errors import RequestRefused, StorageError
 from lexchange.lead import IN_FLIGHT, Lead
 from lexchange.reasons import Reason
-from lexchange.storage import CallMark, CallOutcome, CallStart, Store
+from lexchange.storage import ABANDONED_MS, CallMark, CallOutcome, CallStart, Store
 from lexchange.telemetry import log_event
+
+FREE_S = 1.0  # between two tries
+ABANDONED_S = ABANDONED_MS / 1000
 
 Story = Callable[[], Coroutine[Any, Any, PostAnswer]]
 
@@ -51,23 +54,18 @@ class Once:
         """With an idempotency key: a repeat of the call gets the first answer instead of a second story."""
         if not call.idempotency_key:
             return await story()
-        now_ms = self._clock.now_ms()
-        started = await self._store.begin_call(
-            call.src,
-            call.idempotency_key,
-            digest({**call.data, "ping_id": call.ping_id}),
-            now_ms=now_ms,
-            remember_ms=self._limits.idempotency_h * 3_600_000,
-            worker=self._worker,
-        )
+        mark = CallMark(idempotency_key=call.idempotency_key, begun_ms=self._clock.now_ms())
+        started = await self._begin(call, mark)
         if started.outcome is not CallOutcome.NEW:
             return await self._repeat(started)
-        progress.mark = CallMark(idempotency_key=call.idempotency_key, begun_ms=now_ms)
+        progress.mark = mark
         try:
             answer = await story()
         except BaseException:
-            with suppress(StorageError):  # the caller hears why his call broke; the key is free after a minute anyway
-                await self._store.abandon_call(call.src, progress.mark)  # unless its lead is claimed
+            try:
+                await self._store.abandon_call(call.src, mark)  # unless its lead is claimed
+            except StorageError:  # the caller hears why his call broke
+                self._background.spawn(self._free(call.src, mark))
             raise
         failpoints.reach("answer_before_remember")
         try:
@@ -76,6 +74,33 @@ class Once:
             log_event("answer_not_remembered", lead_id=answer.lead_id, error=str(error))
         failpoints.reach("answer_remembered")
         return answer
+
+    async def _begin(self, call: Call, mark: CallMark) -> CallStart:
+        try:
+            return await self._store.begin_call(
+                call.src,
+                mark.idempotency_key,
+                digest({**call.data, "ping_id": call.ping_id}),
+                now_ms=mark.begun_ms,
+                remember_ms=self._limits.idempotency_h * 3_600_000,
+                worker=self._worker,
+            )
+        except StorageError:  # and may have begun it all the same
+            self._background.spawn(self._free(call.src, mark))
+            raise
+
+    async def _free(self, src: str, mark: CallMark) -> None:
+        """Free the key of a call that broke with the store, as soon as that is back: its caller comes again.
+
+        After a minute it is free anyway.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ABANDONED_S):
+                while True:
+                    try:
+                        return await self._store.abandon_call(src, mark)
+                    except StorageError:
+                        await asyncio.sleep(FREE_S)
 
     async def _repeat(self, first: CallStart) -> PostAnswer:
         """The answer of the first call; where it never came to answer, what became of its lead."""

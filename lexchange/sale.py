@@ -143,6 +143,7 @@ class Sale:
         """
         while True:
             try:
+                await self._store.outlast_claim(lead_id)
                 stored = await self._store.audit.find_lead(lead_id)
                 if stored is not None and stored.state in IN_FLIGHT:
                     known = {leg.attempt.delivery_id: leg for leg in [*self._unsent, *self._legs]}

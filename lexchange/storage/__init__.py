@@ -2,7 +2,7 @@
 
 from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector
-from lexchange.storage.store import Store, place_of
+from lexchange.storage.store import ABANDONED_MS, Store, place_of
 from lexchange.storage.values import (
     BreakerRow,
     CallMark,
@@ -15,6 +15,7 @@ from lexchange.storage.values import (
 )
 
 __all__ = [
+    "ABANDONED_MS",
     "Audit",
     "BreakerRow",
     "CallMark",

@@ -37,6 +37,8 @@ ON CONFLICT (owner_id, buyer) DO UPDATE SET answer = excluded.answer"""
 
 # ---------------------------------------------------------------------------------------------------------- leads
 
+NOTHING = "SELECT 1"
+
 INSERT_LEAD = """
 INSERT INTO leads (lead_id, ping_id, campaign, src, is_test, created_ms, updated_ms, state, reason, delivery_id,
     buyer, price_micros, payout_micros, config_version, record)

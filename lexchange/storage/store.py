@@ -113,6 +113,10 @@ class Store:
             case _:
                 return await self._why_unclaimed(lead)
 
+    async def outlast_claim(self, lead_id: str) -> None:
+        """Wait until a claim whose answer was lost has come to its end: from then on the lead is there, or never."""
+        await self._connector.write(units.outlast_claim(lead_id))
+
     async def start_attempt(
         self,
         lead: Lead,

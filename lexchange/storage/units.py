@@ -87,8 +87,13 @@ def claim_lead(
         *_add_fingerprints(lead, fingerprints),
         *(_release_holds(lead) if takes else ()),
         *take_caps(takes),
-        Statement(sql=statements.INSERT_LEAD, params=lead_row(lead), is_bulk=True),
+        Statement(sql=statements.INSERT_LEAD, params=lead_row(lead), is_bulk=True, locks=lead.lead_id),
     )
+
+
+def outlast_claim(lead_id: str) -> Unit:
+    """Nothing; but it begins when a claim of this lead is over."""
+    return (Statement(sql=statements.NOTHING, locks=lead_id),)
 
 
 def start_attempt(

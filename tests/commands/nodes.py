@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from tests.commands.processes import Serving, serving
 
 
 @contextmanager
-def nodes(options: Sequence[str], store: str) -> Iterator[list[Serving]]:
+def nodes(options: Sequence[str], store: str, **variables: Any) -> Iterator[list[Serving]]:
     """One machine on a file, two on a database."""
     count = 1 if store.startswith("sqlite:") else 2
     with ExitStack() as stack:
         command = (*options, "--store", store, "--workers", "2")
-        yield [stack.enter_context(serving(*command)) for _ in range(count)]
+        yield [stack.enter_context(serving(*command, **variables)) for _ in range(count)]

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,12 +28,19 @@ class Serving:
 
 @contextmanager
 def serving(
-    *arguments: str, module: str = "lexchange", log: IO[str] | None = None, **variables: str
+    *arguments: str,
+    module: str = "lexchange",
+    log: IO[str] | None = None,
+    within: Sequence[str] = (),
+    **variables: str,
 ) -> Iterator[Serving]:
-    """`python -m MODULE ARGUMENTS…`, from the ready line on; killed when the block ends and it still runs."""
+    """`python -m MODULE ARGUMENTS…`, from the ready line on; killed when the block ends and it still runs.
+
+    `within` is a command that runs it.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("LEXCHANGE_")}
     environment = own | {"LEXCHANGE_DRAIN_NOTICE_MS": "1"} | variables
-    command = [sys.executable, "-m", module, *arguments]
+    command = [*within, sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
     ) as process:
@@ -45,6 +52,27 @@ def serving(
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """The pids of a process's children."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def family(pid: int) -> list[int]:
+    """A process of ours and all that descend from it."""
+    found = [pid]
+    for each in found:
+        with suppress(OSError):
+            found += children(each)
+    return found
+
+
+def kill_all(pids: Sequence[int]) -> None:
+    """`kill -9`, in this order."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def lexchange(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

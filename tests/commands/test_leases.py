@@ -10,8 +10,8 @@ import aiohttp
 import orjson
 import pytest
 
-from tests.commands.processes import Serving, lexchange, serving
-from tests.commands.test_serve import PING, children, options, post
+from tests.commands.processes import Serving, children, lexchange, serving
+from tests.commands.test_serve import PING, options, post
 from tests.exchange.cases import Case, campaign_of, replies_of
 from tests.exchange.scripted_buyers import ScriptedBuyers, scripted_buyers
 from tests.exchange.transports import Call, Rest, wait_until
@@ -47,7 +47,7 @@ async def test_restart_settles_what_a_kill_left_behind(workers: str, tmp_path: P
         (tmp_path / "auto.yaml").write_bytes(campaign_of(HANGS, buyers.address))
         with serving(*options(tmp_path, "--workers", workers)) as server:
             calls = await posted(server, buyers, http, 5)
-            pids = [server.process.pid, *children(server)] if workers == "2" else [server.process.pid]
+            pids = [server.process.pid, *children(server.process.pid)] if workers == "2" else [server.process.pid]
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
             server.process.wait(10)
@@ -82,7 +82,7 @@ async def test_worker_settles_what_its_neighbour_left_behind(tmp_path: Path) -> 
 
             tasks = [asyncio.ensure_future(one()) for _ in range(24)]
             await wait_until(lambda: len(buyers.received["acme.post"]) == 24, 10)
-            os.kill(children(server)[0], signal.SIGKILL)
+            os.kill(children(server.process.pid)[0], signal.SIGKILL)
             told = await asyncio.gather(*tasks)
             cut, delivered = told.count("cut"), told.count("delivered")
             assert (cut + delivered, cut > 0, delivered > 0) == (24, True, True), told

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 from tests.commands.nodes import nodes
-from tests.commands.processes import Serving, lexchange, serving
+from tests.commands.processes import children, lexchange, serving
 from tests.exchange.cases import BASE, Case, campaign_of, replies_of
 from tests.exchange.scripted_buyers import scripted_buyers
 from tests.exchange.transports import Call, Rest, wait_until
@@ -234,21 +234,17 @@ async def test_race_of_clients_over_workers(tmp_path: Path, store: str) -> None:
         }
 
 
-def children(process: Serving) -> list[int]:
-    """The pids of its workers."""
-    found = Path(f"/proc/{process.process.pid}/task/{process.process.pid}/children").read_text()
-    return [int(pid) for pid in found.split()]
-
-
 async def test_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     """One of two workers is killed: calls go on, and soon there are two again."""
     (tmp_path / "auto.yaml").write_bytes(campaign_of({}, "127.0.0.1:1"))
     test_ping = Call(name="ping", body=PING.body | {"data": PING.body["data"] | {"Test_Mode": 1}})
     with (tmp_path / "log").open("w+") as log, serving(*options(tmp_path, "--workers", "2"), log=log) as server:
-        killed, *_ = children(server)
+        killed, *_ = children(server.process.pid)
         os.kill(killed, signal.SIGKILL)
         await wait_until(lambda: '"event":"worker_died"' in (tmp_path / "log").read_text())
-        await wait_until(lambda: len(children(server)) == 2 and killed not in children(server), 10)
+        await wait_until(
+            lambda: len(children(server.process.pid)) == 2 and killed not in children(server.process.pid), 10
+        )
         async with aiohttp.ClientSession() as http:
             assert (await Rest(server.http, http).send(test_ping))[1]["status"] == "accepted"
         assert await asyncio.to_thread(server.stop) == 0

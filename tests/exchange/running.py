@@ -11,14 +11,14 @@ from tests.exchange.scripted_buyers import ScriptedBuyers, scripted_buyers
 
 
 @asynccontextmanager
-async def exchange_for(case: Case, folder: Path) -> AsyncIterator[tuple[Server, ScriptedBuyers]]:
-    """Serve the case's campaign; the store is `folder`/store.db."""
+async def exchange_for(case: Case, folder: Path, store: str = "") -> AsyncIterator[tuple[Server, ScriptedBuyers]]:
+    """Serve the case's campaign; the store is `folder`/store.db unless its URL is given."""
     async with scripted_buyers(replies_of(case)) as buyers:
         file = folder / "campaign.yaml"  # JSON is YAML
         file.write_bytes(campaign_of(case, buyers.address))
         settings = Settings(
             config=file,
-            store=f"sqlite:///{folder}/store.db",
+            store=store or f"sqlite:///{folder}/store.db",
             grpc="127.0.0.1:0",
             http="127.0.0.1:0",
             pepper=b"",

@@ -1,5 +1,6 @@
 """A buyer took the lead and then the store, or our own code, failed: told honestly, and never sold again."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,31 @@ async def test_delivered_lead_whose_answer_is_not_remembered(
         now_ms = SystemClock().now_ms()
         monkeypatch.setattr(SystemClock, "now_ms", lambda _: now_ms + MINUTE_MS)
         assert await source.send(KEYED) == first
+        assert sum(count for endpoint, count in buyers.calls.items() if endpoint.endswith(".post")) == 1
+
+
+@pytest.mark.parametrize(("verb", "is_done"), [("begin_call", True), ("begin_call", False), ("claim_lead", False)])
+async def test_key_is_free_when_the_store_is_back(
+    verb: str, is_done: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that broke with the store, and had claimed nothing, is made again under its key within seconds."""
+    real = getattr(Store, verb)
+
+    async def broken(self: Store, *given: object, **rest: object) -> object:
+        if is_done:
+            await real(self, *given, **rest)
+        raise StorageError("the server is away")
+
+    async with exchange_for(CASE, tmp_path) as (server, buyers), transport("grpc", server) as source:
+        with monkeypatch.context() as fault:
+            fault.setattr(Store, verb, broken)
+            fault.setattr(Store, "abandon_call", broken if verb == "claim_lead" else Store.abandon_call)
+            assert (await source.send(KEYED))[1]["reason"] == "overloaded"
+        async with asyncio.timeout(5):
+            while (answer := (await source.send(KEYED))[1])["status"] == "error":
+                assert answer["reason"] == "request_in_flight"
+                await asyncio.sleep(0.1)
+        assert answer["status"] == "delivered"
         assert sum(count for endpoint, count in buyers.calls.items() if endpoint.endswith(".post")) == 1
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 
 from lexchange.storage import Store
+from tests.commands.processes import family, kill_all
 
 Answer = TypeVar("Answer")
 PASSWORD = "s3cr3t-of-the-store"
@@ -82,10 +83,16 @@ class PostgresServer:
                 assert time.monotonic() < deadline, (self._folder / "log").read_text()
                 time.sleep(0.05)
 
-    def stop(self) -> None:
-        """As `pg_ctl stop -m immediate`: a crash of the database, and none of the machine."""
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """As `pg_ctl stop -m immediate`, a crash of the database and none of the machine; by SIGINT, `-m fast`."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGQUIT)
+        self._process.send_signal(how)
+        self._process.wait(START_S)
+
+    def kill(self) -> None:
+        """`kill -9` of all its processes."""
+        assert self._process is not None
+        kill_all(family(self._process.pid))
         self._process.wait(START_S)
 
     def execute(self, sql: str, database: str = "postgres") -> None:
@@ -99,6 +106,11 @@ class PostgresServer:
                 await connection.close()
 
         run_apart(run())
+
+    def follow(self, standbys: str) -> None:
+        """Let commits wait for these synchronous standbys; for none when empty."""
+        self.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'")
+        self.execute("SELECT pg_reload_conf()")
 
     @contextmanager
     def database(self, template: str = "template1") -> Iterator[str]:
@@ -134,7 +146,7 @@ class PostgresServer:
         )
 
 
-def _home() -> str | None:
+def home() -> str | None:
     """Memory, if there is enough: a fresh database is 300 files, which take half a second on a disk."""
     memory = Path("/dev/shm")
     return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > ROOM_BYTES else None
@@ -155,7 +167,7 @@ def running(version: str, settings: tuple[str, ...] = UNSAFE) -> Iterator[Postgr
     """A server of this version until the block ends."""
     programs = binaries(version)
     assert programs is not None
-    folder = Path(tempfile.mkdtemp(prefix="lexchange-postgres-", dir=_home()))
+    folder = Path(tempfile.mkdtemp(prefix="lexchange-postgres-", dir=home()))
     try:
         server = PostgresServer(programs, folder, settings)
         server.start()

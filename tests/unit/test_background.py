@@ -4,7 +4,8 @@ import pytest
 
 from lexchange import background as module
 from lexchange.background import Background, beside
-from lexchange.errors import ConfigError
+from lexchange.errors import ConfigError, RequestRefused
+from lexchange.reasons import Reason
 
 
 @pytest.fixture
@@ -36,6 +37,17 @@ async def test_error_that_nobody_awaits_is_logged_by_its_type(events) -> None:
     background.spawn(fail())
     assert await background.drain(1) == 0
     assert events == [("background_error", "ValueError")]
+
+
+async def test_refusal_is_an_answer(events) -> None:
+    """A call that is refused has not broken: an operator hears nothing of it."""
+
+    async def refuse() -> None:
+        raise RequestRefused(Reason.REQUEST_IN_FLIGHT)
+
+    with pytest.raises(RequestRefused):
+        await Background().spawn(refuse())
+    assert events == []
 
 
 async def test_drain_waits_for_what_runs_and_for_what_that_begins(events) -> None:

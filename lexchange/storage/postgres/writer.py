@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from lexchange import failpoints
 from lexchange.errors import StorageError
 from lexchange.storage.connector import Row, Statement, Unit, UnitResult
-from lexchange.storage.postgres.faults import failure, is_collision, is_unit_fault
+from lexchange.storage.postgres.faults import Fault, failure, is_collision, is_unit_fault
 from lexchange.storage.postgres.queue import Batch, Locks
 from lexchange.storage.postgres.sessions import Connection, Sessions
 from lexchange.storage.postgres.sql import numbered, unnested
@@ -29,6 +29,9 @@ SELECT pg_current_xact_id()::text, left(pg_walfile_name(pg_current_wal_insert_ls
 
 STATUS = """
 SELECT pg_xact_status($1::text::xid8), left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"""
+
+# Its own commit is answered once the standby has it, and with it all that was committed before.
+SHARED = "SELECT pg_logical_emit_message(true, 'lexchange', '')"
 
 Results = list[UnitResult | StorageError]
 Transaction = tuple[str, str]
@@ -97,7 +100,10 @@ class Writer:
             answer = await connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - however the answer was lost, the server knows it
             connection.terminate()
-            status = await self._became_of(transaction)
+            try:
+                status = await self._became_of(transaction)
+            except Fault as unanswered:  # of whatever kind: no reason to make the batch again
+                raise failure(unanswered) from None
             if status != "committed":
                 raise StorageError(f"the answer to a commit was lost, and it is {status}: {failure(error)}") from None
         else:
@@ -111,8 +117,10 @@ class Writer:
         while True:
             async with self._lookups.one(until) as connection:
                 status, is_now = await connection.fetchrow(STATUS, number)
-            if is_now != history:
-                return "of another primary"
+                if is_now != history:
+                    return "of another primary"
+                if status == "committed":  # where a session is ended while it waits for the standby, before that has it
+                    await connection.fetchrow(SHARED)
             if status != "in progress" or _now() + LOOK_S >= until:
                 return status or "forgotten"
             await asyncio.sleep(LOOK_S)
