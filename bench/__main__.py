@@ -17,8 +17,8 @@ from bench.measure import Plan, Results
 from bench.report import render
 from bench.tools import Tools, find_tools
 
-LIMIT_S = 520
-QUICK_LIMIT_S = 105
+LIMIT_S = 720
+QUICK_LIMIT_S = 150
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from bench.load import LoadFor
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
 from bench.memory import measure_memory
 from bench.overload import measure_overload
+from bench.stores import measure_stores
 
 CAMPAIGNS = 1000
 ZIPS = 40_000
@@ -179,6 +180,7 @@ GROUPS: dict[str, Group] = {
     "zips": zips,
     "memory": measure_memory,
     "overload": measure_overload,
+    "stores": measure_stores,
 }
 
 

@@ -9,13 +9,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from bench.buyers import Buyers
 from bench.campaigns import CampaignShape, write_campaigns
 from bench.child import BenchError, Child
+from bench.databases import Postgres
 from bench.load import Generator
 from bench.machine import Cores
 from bench.tools import CACHE, Tools
+
+
+class Running(Protocol):
+    """A process with its children, or a server of several."""
+
+    def cpu_seconds(self) -> float: ...
+
+    def resident_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +34,7 @@ class Served:
 
     grpc: str = ""
     http: str = ""
-    children: tuple[Child, ...] = field(default=())
+    children: tuple[Running, ...] = field(default=())
 
     def cpu_seconds(self) -> float:
         """CPU time used so far."""
@@ -64,6 +74,12 @@ class Lab:
         buyers.wait_until_ready()
         return buyers
 
+    def postgres(self) -> Postgres:
+        """Start a PostgreSQL server on all cores."""
+        server = Postgres(self.folder / "postgres", self.cores.all)
+        self._stack.callback(server.stop)
+        return server
+
     def exchange(
         self,
         shapes: Sequence[CampaignShape],
@@ -71,17 +87,20 @@ class Lab:
         workers: int = 1,
         limits: Mapping[str, int] | None = None,
         engine: str = "turbo",
+        store: str = "",
+        cores: frozenset[int] = frozenset(),
     ) -> Served:
         """Start ours, with a store of its own. `limits` by their names in lexchange.config."""
         self._count += 1
         name = f"exchange-{self._count}"
         config = write_campaigns(self.folder / f"{name}-campaigns", shapes)
         command = [sys.executable, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
-        command += ["--config", str(config), "--store", f"sqlite:///{self.folder / name}.db"]
-        command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc-engine", engine]
+        command += ["--config", str(config), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        command += ["--grpc-engine", engine]
         env = {f"LEXCHANGE_{key.upper()}": str(value) for key, value in (limits or {}).items()}
-        cores = self.cores.workers if workers > 1 else frozenset([self.cores.server])
-        return self._served(name, command, cores, env)
+        env["LEXCHANGE_STORE"] = store or f"sqlite:///{self.folder / name}.db"
+        own = self.cores.workers if workers > 1 else frozenset([self.cores.server])
+        return self._served(name, command, cores or own, env)
 
     def gateway(self, exchange: Served) -> Served:
         """Start a gateway of its own process before ours, on the same core; both count."""

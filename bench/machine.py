@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,11 @@ class Cores:
     load: int
     server: int
     workers: frozenset[int]
+
+    @property
+    def all(self) -> frozenset[int]:
+        """Every core that is used."""
+        return self.workers | {self.load, self.server}
 
     @property
     def is_single(self) -> bool:
@@ -55,17 +60,28 @@ def family(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         for task in Path(f"/proc/{each}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
+            with suppress(OSError):  # it has ended meanwhile
+                found += [int(child) for child in task.read_text().split()]
     return found
 
 
 def cpu_seconds(pids: list[int]) -> float:
     """User and system time that the processes have used."""
-    total_ticks = 0
-    for pid in pids:
+    return sum(_ticks(pid)[0] for pid in pids) / TICKS_PER_S
+
+
+def reaped_cpu_seconds(pid: int) -> float:
+    """What children of the process had used that have ended."""
+    return _ticks(pid)[1] / TICKS_PER_S
+
+
+def _ticks(pid: int) -> tuple[int, int]:
+    """Of the process, and of its ended children; none of one that has ended meanwhile."""
+    try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total_ticks += int(fields[11]) + int(fields[12])
-    return total_ticks / TICKS_PER_S
+    except OSError:
+        return 0, 0
+    return int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
 
 
 def resident_bytes(pids: list[int]) -> int:

@@ -21,25 +21,26 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """Rounds of `over` divided by the same rounds of `under`; their median has to be at least `at_least`."""
+    """Rounds of `over` divided by the same rounds of `under`; their median has to be at least `at_least`, if given."""
 
     label: str
     over: str
     under: str
-    at_least: float
+    at_least: float = 0
     over_speed: str = "calls_per_s"
     under_speed: str = "calls_per_s"
 
     def judge(self, results: Results) -> Verdict:
         """What came out."""
-        target = f"≥ {self.at_least:g}"
+        target = f"≥ {self.at_least:g}" if self.at_least else "-"
         pairs = list(zip(results.samples.get(self.over, []), results.samples.get(self.under, []), strict=False))
         if not pairs:
             return Verdict(label=self.label, target=target, found="-", verdict="not measured")
         found = sorted(_speed(over, self.over_speed) / _speed(under, self.under_speed) for over, under in pairs)
         median = statistics.median(found)
         text = f"{_short(median)} ({_short(found[0])}–{_short(found[-1])})"
-        return Verdict(label=self.label, target=target, found=text, verdict=_met(median >= self.at_least))
+        verdict = _met(median >= self.at_least) if self.at_least else ""
+        return Verdict(label=self.label, target=target, found=text, verdict=verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,17 @@ class Later:
         return Verdict(label=self.label, target=self.target, found="-", verdict="later")
 
 
-TARGETS = (
+STORES = tuple(
+    Ratio(
+        label=f"{what}: PostgreSQL, {count} process{'es' if count > 1 else ''} ÷ SQLite, 1 process",
+        over=f"postgres_{count}_{name}",
+        under=f"sqlite_{name}",
+    )
+    for name, what in (("test", "test-mode ping"), ("ping", "1-buyer ping"), ("post", "1-buyer post"))
+    for count in (1, 2, 4)
+)
+
+TARGETS: tuple[Ratio | Reading | Later, ...] = (
     Ratio(
         label="gRPC test-mode ping, aio ÷ bare grpc.aio echo", over="grpc_test_aio", under="grpc_echo", at_least=0.85
     ),
@@ -144,6 +155,7 @@ TARGETS = (
         unit="MiB",
         scale=KIB**2,
     ),
+    *STORES,
 )
 
 

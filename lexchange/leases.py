@@ -82,6 +82,7 @@ class Lease:
         self._store = store
         self._clock = clock
         self._lease_ms = lease_s * 1000
+        self._spares_until_ms = 0
         self.worker = worker
 
     async def beat_on(self) -> None:
@@ -96,7 +97,11 @@ class Lease:
     async def beat(self) -> None:
         """Renew the lease, then settle what others have left behind."""
         now_ms = self._clock.now_ms()
-        await self._store.renew_lease(self.worker, until_ms=now_ms + self._lease_ms)
+        try:
+            await self._store.renew_lease(self.worker, until_ms=now_ms + self._lease_ms)
+        except StorageError:  # others may not have renewed theirs either: once it is back, they get the time to
+            self._spares_until_ms = self._clock.now_ms() + self._lease_ms
+            raise
         alive = await self._alive(now_ms)
         orphans = await self._store.audit.in_flight_leads(except_of=alive)
         alive |= await self._alive(now_ms)  # who has started since, and may have claimed some of them
@@ -110,7 +115,8 @@ class Lease:
         """On this machine a process itself tells. A lease that is longer than any was made by a wrong clock."""
         alive = set()
         for worker, until_ms in (await self._store.leases()).items():
-            has_lease = now_ms < until_ms <= now_ms + LONGEST_LEASES * self._lease_ms
+            is_over = until_ms <= now_ms and self._spares_until_ms <= now_ms
+            has_lease = not is_over and until_ms <= now_ms + LONGEST_LEASES * self._lease_ms
             if runs(worker) or (runs(worker) is None and has_lease):
                 alive.add(worker)
         return alive

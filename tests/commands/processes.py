@@ -15,14 +15,15 @@ ROOT = Path(__file__).resolve().parents[2]
 class Serving:
     """A server process that has said that it is ready."""
 
-    def __init__(self, process: subprocess.Popen[str], ready: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], ready: str, pid: int) -> None:
         self.process = process
+        self.pid = pid  # the product's own, where another program runs it
         addresses = dict(part.split("=") for part in ready.split()[1:])
         self.grpc, self.http = addresses.get("grpc", ""), addresses["http"]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and wait for the end; its exit code."""
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
         return self.process.wait(40)
 
 
@@ -48,10 +49,10 @@ def serving(
             assert process.stdout is not None
             ready = process.stdout.readline()
             assert ready.startswith("ready "), f"{ready!r}, exit {process.wait(10)}"
-            yield Serving(process, ready)
+            yield Serving(process, ready, children(process.pid)[0] if within else process.pid)
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                kill_all(family(process.pid))
 
 
 def children(pid: int) -> list[int]:

@@ -1,8 +1,6 @@
 """Two nodes serve one PostgreSQL, and one of them is gone from one moment to the next."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 from lexchange.storage import Store
 from tests.commands.invariants import check, world
+from tests.commands.nodes import ELSEWHERE, can_be_elsewhere
 from tests.commands.processes import family, kill_all, serving
 from tests.commands.sources import Sources, selling
 from tests.commands.test_serve import options
@@ -22,8 +21,6 @@ LEASE_S = 2
 SETTLED_S = 4 * LEASE_S
 SILENCE_S = 3.0
 ENOUGH = 60  # answers before the kill, and after it
-# What a process of another machine is to its fellows: a name with no pid that they could look up.
-ELSEWHERE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 async def answered(sources: Sources, more: int) -> None:
@@ -44,7 +41,7 @@ async def ended(store: Store, lead_ids: Sequence[str]) -> float:
 @pytest.mark.parametrize("within", [(), ELSEWHERE], ids=["here", "elsewhere"])
 async def test_one_of_two_nodes_is_killed(within: Sequence[str], servers: Servers, tmp_path: Path) -> None:
     """The other goes on, within seconds settles what was left in flight, and all invariants hold."""
-    if within and (os.geteuid() != 0 or not shutil.which(within[0])):
+    if within and not can_be_elsewhere():
         pytest.skip("needs root, to have pids of its own")
     two_buyers = world(10_000, delay_ms=300)  # most of a client's time, so that the kill meets some
     with servers("18").database(TEMPLATE) as url:

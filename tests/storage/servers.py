@@ -67,6 +67,12 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://lexchange:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def pid(self) -> int:
+        """Of the postmaster."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start and wait until it answers."""
         command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), "-p", str(self.port)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from lexchange.errors import StorageError
 from lexchange.lead import AttemptOutcome, LeadState
 from lexchange.leases import DETAIL, Lease, new_worker, runs
 from lexchange.storage import CallMark, CallOutcome, Store
@@ -84,6 +85,31 @@ async def test_lead_of_a_lease_that_is_over_is_swept_once(store: Store, clock: M
     clock.ms += 10_001
     await other.beat()
     assert await store.audit.find_lead(lead.lead_id) == swept
+
+
+async def test_leases_that_ended_while_the_store_was_away(
+    store: Store, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+):
+    """Nobody could renew his: whoever comes back first gives the others a lease's time before he judges them."""
+
+    async def away(*_: object, **__: object) -> None:
+        raise StorageError("the primary is gone")
+
+    other, ours = a_lease_elsewhere(store, clock), a_lease(store, clock)
+    await other.beat()
+    await ours.beat()
+    lead = await sending(store, 1, other.worker)
+    clock.ms += 15_000
+    with monkeypatch.context() as fault:
+        fault.setattr(Store, "renew_lease", away)
+        with pytest.raises(StorageError):
+            await ours.beat()
+    clock.ms += 5_000
+    await ours.beat()
+    assert await state_of(store, lead.lead_id) is LeadState.SENDING
+    clock.ms += 5_001
+    await ours.beat()
+    assert await state_of(store, lead.lead_id) is LeadState.UNKNOWN
 
 
 async def test_lead_of_a_process_that_has_ended_is_swept_at_once(store: Store, clock: MovedClock):
