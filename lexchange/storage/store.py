@@ -13,7 +13,7 @@ from lexchange.errors import ConfigError
 from lexchange.lead import IN_FLIGHT, BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
 from lexchange.storage import statements, units
 from lexchange.storage.audit import Audit
-from lexchange.storage.connector import Connector, Statement
+from lexchange.storage.connector import Connector, Statement, Unit, UnitResult
 from lexchange.storage.postgres import Bounds, PostgresConnector, redacted
 from lexchange.storage.rows import pings
 from lexchange.storage.sqlite import SqliteConnector
@@ -98,7 +98,7 @@ class Store:
         ping holds are given back in the same step, so they are neither missing nor counted twice. With a `mark` the
         running call learns its lead, and is guarded too: no repeat has taken it over.
         """
-        result = await self._connector.write(units.claim_lead(lead, takes, fingerprints, now_ms, mark))
+        result = await self._write_with_room(units.claim_lead(lead, takes, fingerprints, now_ms, mark), now_ms)
         match result.failed_guard:
             case None:
                 return ClaimResult(outcome=ClaimOutcome.CLAIMED)
@@ -131,7 +131,8 @@ class Store:
         last buyer's slots, `takes` the next one's, `fingerprints` replace the lead's (needed in scope `buyer` only).
         """
         assert lead.state is LeadState.SENDING, lead.state
-        result = await self._connector.write(units.start_attempt(lead, takes, releases, fingerprints))
+        unit = units.start_attempt(lead, takes, releases, fingerprints)
+        result = await self._write_with_room(unit, lead.updated_ms)
         match result.failed_guard:
             case None:
                 return StartResult(outcome=StartOutcome.STARTED)
@@ -283,6 +284,13 @@ class Store:
         """Keep when a configuration version was first loaded; every worker may say so."""
         statement = Statement(sql=statements.RECORD_CONFIG, params=(version, loaded_ms, summary))
         await self._connector.write((statement,))
+
+    async def _write_with_room(self, unit: Unit, now_ms: int) -> UnitResult:
+        """Write; where a cap is full, once more when pings that have expired have given their slots back."""
+        result = await self._connector.write(unit)
+        if isinstance(result.failed_guard, CapTake) and await self.release_expired_holds(now_ms):
+            return await self._connector.write(unit)
+        return result
 
     async def _why_unclaimed(self, lead: Lead) -> ClaimResult:
         params = (lead.ping_id, lead.src, int(lead.is_test))

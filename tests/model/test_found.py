@@ -1,6 +1,7 @@
 """What the machine has found: each program is one that Hypothesis printed, made shorter by hand."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,3 +46,20 @@ def test_keyed_test_post_is_told_its_own_answer_when_its_process_dies(machine: E
     """A repeat hears that it was delivered, not that somebody has used up the ping."""
     email = machine.ping("3105550101", dict.fromkeys(BUYERS, 8_000_000), is_test=True, death=Death())
     machine.keyed_post(email, "own", TAKES, BEFORE_IT_IS_REMEMBERED)
+
+
+def test_expired_ping_keeps_no_place_from_a_lead_that_goes_on(machine: Exchanging) -> None:
+    """A place that is held by a ping is free again when the ping expires, whoever is the next to want it."""
+    machine.teardown()  # opened again under other rules
+    machine.open(replace(RULES, cap=2, reserve="ping"))
+    bright_alone = dict.fromkeys(BUYERS, "no_bid") | {"bright": 8_000_000}
+    acme_first = bright_alone | {"acme": 9_000_000}
+    machine.ping("3105550101", bright_alone, is_test=False, death=Death())  # holds one of two places
+    machine.time_passes(20)
+    email = machine.ping("3105550102", acme_first, is_test=False, death=Death())
+    other = machine.ping("3105550103", bright_alone, is_test=False, death=Death())
+    machine.post(other, TAKES, Death(), stray="")  # takes the second place
+    machine.time_passes(20)
+    machine.time_passes(20)
+    machine.post(email, TAKES | {"acme": "reject"}, Death(), stray="")
+    assert ("bright", email) in machine.model.got

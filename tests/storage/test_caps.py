@@ -1,5 +1,7 @@
 """Caps: counted in the store, never above their limit, held for offered pings, given back once."""
 
+from dataclasses import replace
+
 import pytest
 
 from lexchange.storage import ClaimOutcome, Store
@@ -82,3 +84,15 @@ async def test_expired_holds_are_released_once(store: Store):
     assert await store.release_expired_holds(NOW_MS + TTL_MS) == 6
     assert await store.release_expired_holds(NOW_MS + TTL_MS) == 0
     assert await store.read_counters(["acme:day", "acme:month"]) == {"acme:day": 1, "acme:month": 0}
+
+
+async def test_expired_hold_makes_room_for_who_wants_its_slot(store: Store):
+    """Nobody need have looked for it before: a claim that finds the cap full gets what expired pings still hold."""
+    hold = slot("acme:day", limit=1)
+    await store.record_ping(a_ping(1), [hold])
+    lead = replace(a_lead(1, None), created_ms=NOW_MS + TTL_MS)
+    before = await store.claim_lead(lead, takes=[hold], now_ms=NOW_MS + TTL_MS - 1)
+    assert before.outcome is ClaimOutcome.CAP_FULL
+    claim = await store.claim_lead(lead, takes=[hold], now_ms=NOW_MS + TTL_MS)
+    assert claim.outcome is ClaimOutcome.CLAIMED
+    assert await store.read_counters(["acme:day"]) == {"acme:day": 1}
