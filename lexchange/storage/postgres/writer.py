@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from lexchange import failpoints
 from lexchange.errors import StorageError
-from lexchange.storage.connector import Statement, Unit, UnitResult
+from lexchange.storage.connector import Row, Statement, Unit, UnitResult, bulk_runs
 from lexchange.storage.postgres.faults import failure, is_collision, is_unit_fault
 from lexchange.storage.postgres.queue import Batch, Locks
 from lexchange.storage.postgres.sessions import Connection, Sessions
@@ -119,10 +119,9 @@ class Writer:
                 bulks.setdefault(unit[0].sql, []).append(unit[0])
                 results[number] = UnitResult(rows=((),))
             else:
-                results[number] = await _apply(connection, unit)
-        for sql, statements in bulks.items():
-            columns = zip(*(statement.params for statement in statements), strict=True)
-            await connection.execute(await self._bulk(connection, sql), *map(list, columns))
+                results[number] = await self._apply(connection, unit)
+        for statements in bulks.values():
+            await self._insert(connection, statements)
         return list(results.values())
 
     async def _apply_each(self, connection: Connection, units: list[Unit]) -> Results:
@@ -130,7 +129,7 @@ class Writer:
         for unit in units:
             await connection.execute("SAVEPOINT suspect")
             try:
-                results.append(await _apply(connection, unit))
+                results.append(await self._apply(connection, unit))
             except Exception as error:
                 if not is_unit_fault(error):
                     raise
@@ -138,6 +137,31 @@ class Writer:
                 results.append(failure(error))
             await connection.execute("RELEASE suspect")
         return results
+
+    async def _apply(self, connection: Connection, unit: Unit) -> UnitResult:
+        """One unit. A guard that comes first has nothing to undo, so such a unit needs no savepoint."""
+        has_savepoint = any(statement.guard is not None for statement in unit[1:])
+        if has_savepoint:
+            await connection.execute("SAVEPOINT unit")
+        rows: list[Sequence[Row]] = []
+        for run in bulk_runs(unit):
+            if len(run) > 1:
+                await self._insert(connection, run)
+                rows += [()] * len(run)
+                continue
+            rows.append([tuple(row) for row in await connection.fetch(numbered(run[0].sql), *run[0].params)])
+            if run[0].guard is not None and not rows[-1]:
+                if has_savepoint:
+                    await connection.execute("ROLLBACK TO unit; RELEASE unit")
+                return UnitResult(failed_guard=run[0].guard)
+        if has_savepoint:
+            await connection.execute("RELEASE unit")
+        return UnitResult(rows=tuple(rows))
+
+    async def _insert(self, connection: Connection, statements: Sequence[Statement]) -> None:
+        """Write the rows of equal bulk statements as one."""
+        columns = zip(*(statement.params for statement in statements), strict=True)
+        await connection.execute(await self._bulk(connection, statements[0].sql), *map(list, columns))
 
     async def _bulk(self, connection: Connection, sql: str) -> str:
         """The statement that takes arrays; the server tells the types of its columns once."""
@@ -154,23 +178,6 @@ async def _begin(connection: Connection, locks: Locks) -> Transaction:
         keys = sorted(locks)
         number, history, _ = await connection.fetchrow(BEGIN_LOCKED, keys, [locks[key] for key in keys])
     return number, history
-
-
-async def _apply(connection: Connection, unit: Unit) -> UnitResult:
-    """One unit. A guard that comes first has nothing to undo, so such a unit needs no savepoint."""
-    has_savepoint = any(statement.guard is not None for statement in unit[1:])
-    if has_savepoint:
-        await connection.execute("SAVEPOINT unit")
-    rows = []
-    for statement in unit:
-        rows.append([tuple(row) for row in await connection.fetch(numbered(statement.sql), *statement.params)])
-        if statement.guard is not None and not rows[-1]:
-            if has_savepoint:
-                await connection.execute("ROLLBACK TO unit; RELEASE unit")
-            return UnitResult(failed_guard=statement.guard)
-    if has_savepoint:
-        await connection.execute("RELEASE unit")
-    return UnitResult(rows=tuple(rows))
 
 
 def _now() -> float:
