@@ -7,7 +7,7 @@ nobody can know whether the buyer has the lead, so it becomes unknown, and an op
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,21 @@ def runs(worker: str) -> bool | None:
     place, _, rest = worker.partition(".")
     pid, _, rest = rest.partition(".")
     return _started(int(pid)) == rest.partition(".")[0] if place == _place() else None
+
+
+def alive(leases: Mapping[str, int], now_ms: int, lease_ms: int, spares_until_ms: int = 0) -> dict[str, int]:
+    """The leases of processes that live.
+
+    On this machine a process itself tells. A lease that is longer than any was made by a wrong clock; until
+    `spares_until_ms` one that is over counts as well.
+    """
+    living = {}
+    for worker, until_ms in leases.items():
+        is_over = until_ms <= now_ms and spares_until_ms <= now_ms
+        has_lease = not is_over and until_ms <= now_ms + LONGEST_LEASES * lease_ms
+        if runs(worker) or (runs(worker) is None and has_lease):
+            living[worker] = until_ms
+    return living
 
 
 def _started(pid: int) -> str:
@@ -102,24 +117,17 @@ class Lease:
         except StorageError:  # others may not have renewed theirs either: once it is back, they get the time to
             self._spares_until_ms = self._clock.now_ms() + self._lease_ms
             raise
-        alive = await self._alive(now_ms)
-        orphans = await self._store.audit.in_flight_leads(except_of=alive)
-        alive |= await self._alive(now_ms)  # who has started since, and may have claimed some of them
+        living = await self._alive(now_ms)
+        orphans = await self._store.audit.in_flight_leads(except_of=living)
+        living |= await self._alive(now_ms)  # who has started since, and may have claimed some of them
         for lead in orphans:
-            is_orphan = lead.worker not in alive if lead.worker else lead.updated_ms <= now_ms - ORPHANED_MS
+            is_orphan = lead.worker not in living if lead.worker else lead.updated_ms <= now_ms - ORPHANED_MS
             if is_orphan and await self._store.sweep_lead(swept(lead, now_ms), lead):
                 log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
-        await self._store.sweep_workers(alive, now_ms)
+        await self._store.sweep_workers(living, now_ms)
 
     async def _alive(self, now_ms: int) -> set[str]:
-        """On this machine a process itself tells. A lease that is longer than any was made by a wrong clock."""
-        alive = set()
-        for worker, until_ms in (await self._store.leases()).items():
-            is_over = until_ms <= now_ms and self._spares_until_ms <= now_ms
-            has_lease = not is_over and until_ms <= now_ms + LONGEST_LEASES * self._lease_ms
-            if runs(worker) or (runs(worker) is None and has_lease):
-                alive.add(worker)
-        return alive
+        return set(alive(await self._store.leases(), now_ms, self._lease_ms, self._spares_until_ms))
 
     async def end(self) -> None:
         """Nothing of this process is under way any more."""

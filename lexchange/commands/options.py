@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lexchange.errors import ConfigError
-from lexchange.storage import Store
+from lexchange.storage import Store, file_of
 
 STORE = "sqlite:///lexchange.db"
 Subparsers = Any  # argparse keeps the type of add_subparsers() to itself
@@ -33,12 +33,17 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "store", STORE, "where pings and leads are kept: sqlite:///PATH or postgresql://…")
 
 
-def existing_store(url: str) -> AbstractAsyncContextManager[Store]:
-    """Open a store that is there; a mistyped path is told, not made."""
-    scheme, _, path = url.partition(":///")
-    if scheme == "sqlite" and not Path(path).is_file():
+def existing_store(url: str, **more: Any) -> AbstractAsyncContextManager[Store]:
+    """Open a store that is there, with `more` for Store.open; a mistyped path is told, not made."""
+    check_exists(url)
+    return Store.open(url, **more)
+
+
+def check_exists(url: str) -> None:
+    """ConfigError for a store in a file that is not there; of one on a server its opening tells."""
+    path = file_of(url)
+    if path and not Path(path).is_file():
         raise ConfigError(f"--store {url}: there is no such file; expected the store that `serve` writes")
-    return Store.open(url)
 
 
 def pepper() -> bytes:

@@ -1,8 +1,10 @@
-"""What the exchange remembers: open a Store, use its verbs; operators ask its `audit`."""
+"""What the exchange remembers: open a Store, use its verbs; operators ask its `audit`, copies take its `contents`."""
 
 from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector
-from lexchange.storage.store import ABANDONED_MS, Store, place_of
+from lexchange.storage.copies import Copied, Copy
+from lexchange.storage.schema import Opening
+from lexchange.storage.store import ABANDONED_MS, Store, back_up, file_of, place_of
 from lexchange.storage.values import (
     BreakerRow,
     CallMark,
@@ -24,8 +26,13 @@ __all__ = [
     "ClaimOutcome",
     "ClaimResult",
     "Connector",
+    "Copied",
+    "Copy",
+    "Opening",
     "StartOutcome",
     "StartResult",
     "Store",
+    "back_up",
+    "file_of",
     "place_of",
 ]

@@ -5,6 +5,7 @@ knows, and a breaker whose buyer is back.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from lexchange.lead import Lead, LeadState, Ping
 from lexchange.resolution import resolve
@@ -73,6 +74,16 @@ class Audit:
         resolution = resolve(lead, to, note=note, now_ms=now_ms)
         unit = units.end_lead(resolution.lead, before=before, releases=resolution.releases)
         return (await self._connector.write(unit)).failed_guard is None
+
+    async def totals(self) -> dict[str, Any]:
+        """What the store adds up to: leads by state, live sales by campaign, what is used of every cap."""
+        sold = sorted(await self._connector.scan(statements.SOLD_BY_CAMPAIGN))
+        names = ("leads", "price_micros", "payout_micros")
+        return {
+            "leads": dict(await self._connector.scan(statements.LEADS_BY_STATE)),
+            "sold": {campaign: dict(zip(names, sums, strict=True)) for campaign, *sums in sold},
+            "counters": dict(await self._connector.scan(statements.COUNTERS)),
+        }
 
     async def breakers(self) -> list[BreakerRow]:
         """The latest word on every breaker that has ever opened."""

@@ -1,6 +1,6 @@
 """What the store asks of a database engine. Knows neither pings nor leads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from lexchange.frozen import frozen
@@ -14,7 +14,8 @@ class Statement:
     """One SQL statement with `?` for its parameters.
 
     With a `guard` it has to return a row, else its whole unit is undone and `guard` is handed back. A bulk statement
-    reads `INSERT … VALUES (?, …) …` and returns nothing: rows of several equal ones may be written as one statement.
+    reads `INSERT … VALUES (?, …) …` and returns nothing: rows of equal ones that follow each other, in a unit or as
+    units of their own, may be written as one statement.
 
     An engine with many writers keeps units apart by what they contend for: of two units of which one `locks` what the
     other locks or `shares`, the second begins when the first is durable. Needed where a statement relies on rows that
@@ -31,6 +32,15 @@ class Statement:
 
 Unit = tuple[Statement, ...]
 """Statements that happen together or not at all."""
+
+
+def bulk_runs(unit: Unit) -> Iterator[Unit]:
+    """The unit in pieces: the bulk statements that may be written as one, and all others alone."""
+    start = 0
+    for end in range(1, len(unit) + 1):
+        if end == len(unit) or not unit[start].is_bulk or unit[end].sql != unit[start].sql:
+            yield unit[start:end]
+            start = end
 
 
 @frozen

@@ -26,9 +26,9 @@ import aiosqlite
 
 from lexchange import failpoints
 from lexchange.errors import ConfigError, StorageError
-from lexchange.storage.connector import Row, Statement, Unit, UnitResult, Value
+from lexchange.storage.connector import Row, Statement, Unit, UnitResult, Value, bulk_runs
 from lexchange.storage.lane import Lane
-from lexchange.storage.schema import pending
+from lexchange.storage.schema import Opening, pending
 
 IN_MEMORY = ":memory:"
 INSERT_ROWS = 64  # in one statement at most: 15 columns each, far below SQLite's 32,766 parameters
@@ -58,9 +58,12 @@ class SqliteConnector:
         self._writes = Lane("lexchange-write", writer.commit, waiting)
         self._is_closed = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.applied: Sequence[str] = ()
 
     @classmethod
-    async def open(cls, path: str, *, busy_timeout_ms: int, waiting_units: int) -> "SqliteConnector":
+    async def open(
+        cls, path: str, *, busy_timeout_ms: int, waiting_units: int, opening: Opening = Opening.MIGRATE
+    ) -> "SqliteConnector":
         """Open and migrate the file, made where it is missing; `:memory:` is a temporary one.
 
         Raises ConfigError when the file cannot be ours, StorageError when it cannot be opened now.
@@ -70,7 +73,7 @@ class SqliteConnector:
         if not Path(file).parent.is_dir():
             raise ConfigError(f"{file}: expected an existing folder for the database, got {Path(file).parent}")
         try:
-            await asyncio.to_thread(prepare, file, busy_timeout_ms)
+            applied = await asyncio.to_thread(prepare, file, busy_timeout_ms, opening)
             scanner = await aiosqlite.connect(_uri(file), uri=True, isolation_level=None)
             await scanner.execute_fetchall("PRAGMA query_only = 1")
         except (sqlite3.Error, OSError) as error:
@@ -83,7 +86,7 @@ class SqliteConnector:
             scanner=scanner,
             waiting=waiting_units,
         )
-        opened._folder = folder
+        opened._folder, opened.applied = folder, applied
         return opened
 
     @property
@@ -209,14 +212,18 @@ def _apply(connection: sqlite3.Connection, unit: Unit) -> UnitResult:
     has_savepoint = any(statement.guard is not None for statement in unit[1:])
     if has_savepoint:
         connection.execute("SAVEPOINT unit")
-    rows: list[list[Row]] = []
-    for statement in unit:
-        rows.append(connection.execute(statement.sql, statement.params).fetchall())
-        if statement.guard is not None and not rows[-1]:
+    rows: list[Sequence[Row]] = []
+    for run in bulk_runs(unit):
+        if len(run) > 1:
+            _insert(connection, run[0].sql, run)
+            rows += [()] * len(run)
+            continue
+        rows.append(connection.execute(run[0].sql, run[0].params).fetchall())
+        if run[0].guard is not None and not rows[-1]:
             if has_savepoint:
                 connection.execute("ROLLBACK TO unit")
                 connection.execute("RELEASE unit")
-            return UnitResult(failed_guard=statement.guard)
+            return UnitResult(failed_guard=run[0].guard)
     if has_savepoint:
         connection.execute("RELEASE unit")
     return UnitResult(rows=tuple(rows))
@@ -299,8 +306,8 @@ def _patiently(connection: sqlite3.Connection, sql: str, busy_timeout_ms: int) -
             time.sleep(BUSY_POLL_S)
 
 
-def prepare(file: str, busy_timeout_ms: int) -> None:
-    """Make the file where it is missing, and bring its schema up to date, one process at a time."""
+def prepare(file: str, busy_timeout_ms: int, opening: Opening = Opening.MIGRATE) -> list[str]:
+    """Make the file where it is missing, bring its schema up to date, one process at a time; by which migrations."""
     Path(file).touch(mode=0o600)  # it holds people's data; SQLite gives its side files the same mode
     with closing(_connect(file, busy_timeout_ms)) as connection:
         _patiently(connection, f"PRAGMA page_size = {PAGE_BYTES}", busy_timeout_ms)
@@ -308,17 +315,46 @@ def prepare(file: str, busy_timeout_ms: int) -> None:
         if journal != [("wal",)]:
             raise ConfigError(f"{file}: expected a local file system, which write-ahead logging needs")
         _patiently(connection, "BEGIN IMMEDIATE", busy_timeout_ms)
-        _migrate(connection)
+        applied = list(_migrate(connection, opening))
         connection.execute("COMMIT")
+    return applied
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def back_up_file(file: str, to: Path) -> None:
+    """Write what a file holds at this moment to another one, whole or not at all; whoever writes goes on meanwhile.
+
+    One read transaction holds the moment: without it every commit would have the backup begin again.
+    """
+    if to.exists():
+        raise ConfigError(f"{to}: expected a path where nothing is")
+    partial = to.with_name(f"{to.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        with closing(_connect(_absolute(file), 0)) as source, closing(_connect(_absolute(str(partial)), 0)) as target:
+            source.execute("BEGIN")
+            source.execute("SELECT 1 FROM migrations").fetchone()
+            source.backup(target)
+            if (found := target.execute("PRAGMA quick_check(1)").fetchall()) != [("ok",)]:
+                raise StorageError(f"{to}: the backup is damaged: {found[0][0]}")
+        partial.rename(to)
+        folder = os.open(to.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except (sqlite3.Error, OSError) as error:
+        raise _failure(error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _migrate(connection: sqlite3.Connection, opening: Opening) -> Iterator[str]:
     connection.execute("CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
-    (version,) = connection.execute("SELECT COALESCE(MAX(version), 0) FROM migrations").fetchone()
-    for number, name, script in pending("sqlite", version):
+    versions = [version for (version,) in connection.execute("SELECT version FROM migrations").fetchall()]
+    for number, name, script in pending("sqlite", versions, opening):
         for statement in _statements(script):  # not `executescript`, which commits first
             connection.execute(statement)
         connection.execute("INSERT INTO migrations (version, name) VALUES (?, ?)", (number, name))
+        yield name
 
 
 def _statements(script: str) -> Iterator[str]:

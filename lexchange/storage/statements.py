@@ -255,3 +255,14 @@ SELECT * FROM lead_rows WHERE lead_id IN (
     WHERE state IN ('claimed', 'sending', 'unknown') AND updated_ms < ?
     ORDER BY lead_id LIMIT ?)
 ORDER BY lead_id"""
+
+# A SUM is wider than its column in PostgreSQL.
+LEADS_BY_STATE = "SELECT state, COUNT(*) FROM leads GROUP BY state ORDER BY state"
+
+SOLD_BY_CAMPAIGN = """
+SELECT campaign, COUNT(*),
+    CAST(COALESCE(SUM(price_micros), 0) AS BIGINT), CAST(COALESCE(SUM(payout_micros), 0) AS BIGINT)
+FROM leads WHERE state = 'delivered' AND is_test = 0
+GROUP BY campaign"""
+
+COUNTERS = "SELECT counter, used FROM cap_counters ORDER BY counter"

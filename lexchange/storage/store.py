@@ -6,17 +6,21 @@ Knows no engine: statements go through a Connector. Decides nothing: limits, sta
 A caller that is cancelled while it waits leaves its transition to happen; one that must know shields the call.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from lexchange.errors import ConfigError
 from lexchange.lead import IN_FLIGHT, BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
 from lexchange.storage import statements, units
 from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector, Statement, Unit, UnitResult
+from lexchange.storage.contents import Contents
 from lexchange.storage.postgres import Bounds, PostgresConnector, redacted
 from lexchange.storage.rows import pings
-from lexchange.storage.sqlite import SqliteConnector
+from lexchange.storage.schema import Opening
+from lexchange.storage.sqlite import SqliteConnector, back_up_file
 from lexchange.storage.values import (
     BreakerRow,
     CallMark,
@@ -34,26 +38,36 @@ ABANDONED_MS = 60_000  # a call that has not answered for so long never will
 class Store:
     """The verbs. `audit` holds what operators ask."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, applied: Sequence[str] = ()) -> None:
         self._connector = connector
         self.audit = Audit(connector)
+        self.contents = Contents(connector)
+        self.applied = applied  # the migrations that opening it has applied
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, busy_timeout_ms: int = 5_000, waiting_units: int = 10_000, writers: int = 4
+        cls,
+        url: str,
+        *,
+        busy_timeout_ms: int = 5_000,
+        waiting_units: int = 10_000,
+        writers: int = 4,
+        scan_ms: int = 30_000,
+        opening: Opening = Opening.MIGRATE,
     ) -> AsyncIterator["Store"]:
         """Open and migrate a store: `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite:///:memory:`, or
         `postgresql://user:password@host:port/database`, also with several hosts.
 
         A write waits `busy_timeout_ms` for other processes, and for a server that is away; above `waiting_units` calls
-        are refused at once. `writers` is how many connections commit, where an engine has several. Raises ConfigError
-        for an URL or a database that cannot be used, StorageError for one that cannot be opened now.
+        are refused at once. `writers` is how many connections commit, where an engine has several, and `scan_ms` how
+        long an operator's query may take on a server. Raises ConfigError for an URL or a database that cannot be used,
+        StorageError for one that cannot be opened now.
         """
-        bounds = Bounds(busy_timeout_ms=busy_timeout_ms, waiting_units=waiting_units, writers=writers)
-        connector = await _open_connector(url, bounds)
+        bounds = Bounds(busy_timeout_ms=busy_timeout_ms, waiting_units=waiting_units, writers=writers, scan_ms=scan_ms)
+        connector = await _open_connector(url, bounds, opening)
         try:
-            yield cls(connector)
+            yield cls(connector, connector.applied)
         finally:
             await connector.aclose()
 
@@ -305,14 +319,26 @@ def place_of(url: str) -> str:
     return url if url.startswith("sqlite:") else redacted(url)
 
 
-async def _open_connector(url: str, bounds: Bounds) -> Connector:
+async def back_up(url: str, to: Path) -> None:
+    """Write what a store in a file holds at this moment into another, while it is served."""
+    if not (path := file_of(url)):
+        raise ConfigError(f"{place_of(url)}: expected a store in a file; for a server's see docs/operations.md")
+    await asyncio.to_thread(back_up_file, path, to)
+
+
+def file_of(url: str) -> str:
+    """The path of a store in a file; empty for one on a server."""
     scheme, _, path = url.partition(":///")
-    if scheme == "sqlite" and path:
+    return path if scheme == "sqlite" else ""
+
+
+async def _open_connector(url: str, bounds: Bounds, opening: Opening) -> SqliteConnector | PostgresConnector:
+    if path := file_of(url):
         return await SqliteConnector.open(
-            path, busy_timeout_ms=bounds.busy_timeout_ms, waiting_units=bounds.waiting_units
+            path, busy_timeout_ms=bounds.busy_timeout_ms, waiting_units=bounds.waiting_units, opening=opening
         )
     if url.startswith(("postgresql://", "postgres://")):
-        return await PostgresConnector.open(url, bounds)
+        return await PostgresConnector.open(url, bounds, opening)
     raise ConfigError(
         "store URL: expected sqlite:///relative/path, sqlite:////absolute/path or "
         f"postgresql://user:password@host:port/database, got {place_of(url)!r}"

@@ -17,6 +17,7 @@ from lexchange.storage.postgres.schema import Months, prepare
 from lexchange.storage.postgres.sessions import Database, Sessions
 from lexchange.storage.postgres.sql import numbered
 from lexchange.storage.postgres.writer import Writer
+from lexchange.storage.schema import Opening
 
 READERS = 4  # hot reads are look-ups by key: a fraction of a millisecond each
 SCANNERS = 2
@@ -32,6 +33,7 @@ class Bounds:
     busy_timeout_ms: int
     waiting_units: int
     writers: int
+    scan_ms: int = SCAN_MS
 
     @property
     def busy_s(self) -> float:
@@ -47,23 +49,26 @@ class PostgresConnector:
         self._bounds = bounds
         self._writers = Sessions(database, bounds.writers, _writing(busy_ms))
         self._readers = Sessions(database, READERS, _reading(busy_ms))
-        self._scanners = Sessions(database, SCANNERS, _reading(SCAN_MS))
+        self._scanners = Sessions(database, SCANNERS, _reading(bounds.scan_ms))
         self._writer = Writer(self._writers, self._readers, bounds.busy_s)
         self._queue = Queue(bounds.waiting_units)
         self._months = Months()
         self._work = Background()
         self._begins = False
         self._is_closed = False
+        self.applied: Sequence[str] = ()
 
     @classmethod
-    async def open(cls, url: str, bounds: Bounds) -> "PostgresConnector":
+    async def open(cls, url: str, bounds: Bounds, opening: Opening = Opening.MIGRATE) -> "PostgresConnector":
         """Connect and bring the schema up to date.
 
         Raises ConfigError when the URL or the database cannot be used, StorageError when it cannot be opened now.
         """
         database = Database.at(url)
-        await prepare(database, _now() + bounds.busy_s)
-        return cls(database, bounds)
+        applied = await prepare(database, _now() + bounds.busy_s, opening)
+        opened = cls(database, bounds)
+        opened.applied = applied
+        return opened
 
     @property
     def commit_count(self) -> int:
@@ -76,7 +81,7 @@ class PostgresConnector:
 
     async def scan(self, sql: str, params: Sequence[Value] = ()) -> Sequence[Row]:
         """Rows of an operator's query."""
-        return await self._rows(self._scanners, sql, params, self._bounds.busy_s + SCAN_MS / 1000)
+        return await self._rows(self._scanners, sql, params, self._bounds.busy_s + self._bounds.scan_ms / 1000)
 
     async def write(self, unit: Unit) -> UnitResult:
         """Apply a unit; return once it is durable."""

@@ -10,7 +10,7 @@ from lexchange.errors import ConfigError
 from lexchange.storage.postgres.faults import Fault, failure, is_unit_fault
 from lexchange.storage.postgres.queue import key_of
 from lexchange.storage.postgres.sessions import Connection, Database, close
-from lexchange.storage.schema import pending
+from lexchange.storage.schema import Opening, pending
 from lexchange.telemetry import log_event
 
 OLDEST = 150_000  # the oldest server that the tests run on, as server_version_num
@@ -23,15 +23,18 @@ FACTS = """
 SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync')"""
 
 
-async def prepare(database: Database, until: float) -> None:
-    """Check that the database can be ours and bring its schema up to date; raises ConfigError and StorageError."""
+async def prepare(database: Database, until: float, opening: Opening) -> list[str]:
+    """Check that the database can be ours and bring its schema up to date: by which migrations.
+
+    Raises ConfigError and StorageError.
+    """
     connection = await database.connect_first(until)
     fuse = asyncio.get_running_loop().call_later(MIGRATE_S, connection.terminate)
     try:
         await _check(database, connection)
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", key_of("migrations"))
-            await _migrate(connection)
+            return await _migrate(connection, opening)
     except ConfigError as error:
         raise ConfigError(f"{database.place}: {error}") from None
     except Fault as error:
@@ -53,23 +56,26 @@ async def _check(database: Database, connection: Connection) -> None:
         log_event("store_not_durable", store=database.place, setting="fsync = off")
 
 
-async def _migrate(connection: Connection) -> None:
+async def _migrate(connection: Connection, opening: Opening) -> list[str]:
     await connection.execute("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, name TEXT NOT NULL)")
-    version = await connection.fetchval("SELECT COALESCE(MAX(version), 0) FROM migrations")
-    for number, name, script in pending("postgres", version):
+    versions = [version for (version,) in await connection.fetch("SELECT version FROM migrations")]
+    applied = []
+    for number, name, script in pending("postgres", versions, opening):
         await connection.execute(script)
         await connection.execute("INSERT INTO migrations (version, name) VALUES ($1, $2)", number, name)
+        applied.append(name)
+    return applied
 
 
 class Months:
     """The partitions of pings and leads."""
 
     def __init__(self) -> None:
-        self._made_until_ms = 0
+        self._seen_to: set[datetime] = set()
 
     def are_there(self, now_ms: int) -> bool:
         """Whether nothing is to do before another month begins."""
-        return now_ms < self._made_until_ms
+        return next(_months(now_ms, 1)) in self._seen_to
 
     async def make(self, connection: Connection, now_ms: int) -> None:
         """Make this month and those ahead; any number of processes may."""
@@ -77,7 +83,7 @@ class Months:
         for month in (first, *ahead):
             for table in PARTITIONED:
                 await _make(connection, table, month)
-        self._made_until_ms = _ms(ahead[0])
+        self._seen_to.add(first)
 
 
 async def _make(connection: Connection, table: str, month: datetime) -> None:
