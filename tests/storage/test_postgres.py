@@ -51,6 +51,14 @@ async def two(place: str) -> AsyncIterator[list[Store]]:
         yield [await stack.enter_async_context(Store.open(place)) for _ in range(2)]
 
 
+@pytest.mark.parametrize("version", ["18", "15"])
+async def test_server_is_of_the_version_that_it_is_called_by(version: str, servers: Servers):
+    """What is said of a version was tried on it."""
+    connection = await asyncpg.connect(servers(version).url())
+    assert connection.get_server_version().major == int(version)
+    await connection.close()
+
+
 async def kill_all(url: str) -> None:
     """End every other connection to the database, as an operator may."""
     connection = await asyncpg.connect(url)
