@@ -131,7 +131,7 @@ class Exchange:
         """Who calls, and what is wrong with his data. A post asks nobody, so that a promise is kept at any rate."""
         route = authorise(self.catalog, call, limits=self._limits, pepper=self._identity.pepper)
         per_second = route.source.ping_limit_per_second if is_asking else None
-        if not self._rates.admit(route.owner, per_second, self._clock.now_ms()):
+        if per_second is not None and not self._rates.admit(route.owner, per_second, self._clock.now_ms()):
             raise RequestRefused(Reason.RATE_LIMITED)
         return route, route.live.schema.check(call.data, stage)
 
