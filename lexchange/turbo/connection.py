@@ -41,7 +41,7 @@ Accept = Callable[["Connection", Stream, Request, bytes | None], Receiver]
 
 
 class Connection(asyncio.Protocol):
-    """One peer. `accept` makes the receiver of each request and its timeout; a stream may bring `window_bytes` at once."""
+    """One peer. `accept` makes a receiver of each request and its timeout; a stream may bring `window_bytes`."""
 
     def __init__(self, accept: Accept, note: "Callable[[Connection, bool], None]", *, window_bytes: int) -> None:
         self._accept = accept
