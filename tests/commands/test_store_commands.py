@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.exchange.cases import campaign_of, replies_of
 from tests.exchange.scripted_buyers import scripted_buyers
 from tests.exchange.transports import Rest
 from tests.storage.examples import NOW_MS, a_lead, a_ping, slot
+from tests.storage.servers import TEMPLATE, Servers, binaries
 
 PINGS, LEADS = 3_000, 40
 
@@ -104,12 +107,37 @@ async def test_store_that_is_served_is_not_copied(tmp_path: Path) -> None:
     assert copy(f"sqlite:///{tmp_path}/store.db", f"sqlite:///{tmp_path}/copy.db")["ok"]
 
 
-async def test_backup_while_the_store_is_served(tmp_path: Path) -> None:
-    """Everything that was acknowledged before it began is in the file, with the same totals as were served then."""
-    backup = tmp_path / "backup.db"
-    async with scripted_buyers(replies_of({})) as buyers:
+def back_up_file(url: str, to: Path, servers: Servers) -> str:
+    """As docs/operations.md says."""
+    done = lexchange("store", "backup", str(to), "--store", url)
+    assert done.returncode == 0, done.stderr
+    return f"sqlite:///{to}"
+
+
+def dump_and_restore(url: str, to: Path, servers: Servers) -> str:
+    """As docs/operations.md says; gives the URL of what was restored."""
+    programs, restored = binaries("18"), f"{to.stem}_restored"
+    assert programs is not None
+    servers("18").execute(f"CREATE DATABASE {restored}")
+    restored_url = servers("18").url(restored)
+    dump = [programs / "pg_dump", "--format=custom", f"--file={to}", f"--dbname={url}"]
+    restore = [programs / "pg_restore", "--exit-on-error", f"--dbname={restored_url}", str(to)]
+    for command in (dump, restore):
+        subprocess.run(command, check=True, capture_output=True)
+    return restored_url
+
+
+@pytest.mark.parametrize("back_up", [back_up_file, dump_and_restore], ids=["sqlite", "postgres"])
+async def test_backup_while_the_store_is_served(
+    back_up: Callable[[str, Path, Servers], str], tmp_path: Path, servers: Servers
+) -> None:
+    """Everything that was acknowledged before it began is in it; one of a store at rest adds up to the same."""
+    async with scripted_buyers(replies_of({})) as buyers, AsyncExitStack() as stack:
         (tmp_path / "auto.yaml").write_bytes(campaign_of({}, buyers.address))
-        with serving(*options(tmp_path)) as server:
+        url = f"sqlite:///{tmp_path}/store.db"
+        if back_up is dump_and_restore:
+            url = stack.enter_context(servers("18").database(TEMPLATE))
+        with serving(*options(tmp_path, "--store", url)) as server:
             async with aiohttp.ClientSession() as http:
                 source = Rest(server.http, http)
 
@@ -119,20 +147,17 @@ async def test_backup_while_the_store_is_served(tmp_path: Path) -> None:
                     return str(sold["lead_id"])
 
                 before = [await sell() for _ in range(20)]
-                backing = asyncio.to_thread(
-                    lexchange, "store", "backup", str(backup), "--store", f"sqlite:///{tmp_path}/store.db"
-                )
                 async with asyncio.TaskGroup() as group:
-                    done = group.create_task(backing)
-                    while not done.done():
+                    backing = group.create_task(asyncio.to_thread(back_up, url, tmp_path / "busy", servers))
+                    while not backing.done():
                         await sell()
-            assert done.result().returncode == 0, done.result().stderr
             assert await asyncio.to_thread(server.stop) == 0
-    async with Store.open(f"sqlite:///{backup}") as restored:
-        for lead_id in before:
-            assert await restored.audit.find_lead(lead_id) is not None
-    sold = totals(f"sqlite:///{backup}")["leads"]["delivered"]
-    assert len(before) <= sold <= totals(f"sqlite:///{tmp_path}/store.db")["leads"]["delivered"]
+        async with Store.open(backing.result()) as restored:
+            for lead_id in before:
+                assert await restored.audit.find_lead(lead_id) is not None
+        sold = totals(backing.result())["leads"]["delivered"]
+        assert len(before) <= sold <= totals(url)["leads"]["delivered"]
+        assert totals(back_up(url, tmp_path / "quiet", servers)) == totals(url)
 
 
 def test_migrate_says_what_it_does(store: str) -> None:

@@ -223,6 +223,29 @@ def test_enum_lists_its_values_when_the_text_is_another() -> None:
     assert problem.message.endswith(", 49 and 10 more")
 
 
+VALUES = st.sampled_from(["", " ", "\u2003", "1", "true", "0", "maybe", "x" * 1_025, "é", "a\x00b", "sam@example.com"])
+CALLS = st.sampled_from([PING, POST]).flatmap(
+    lambda sent: st.dictionaries(st.sampled_from([*sent, "Test_Mode", "x"]), VALUES, max_size=3).map(
+        lambda change: sent | change
+    )
+)
+
+
+@given(CALLS, st.sampled_from(Stage), st.sets(st.sampled_from(["Test_Mode", "email", "city"])))
+def test_check_as_a_whole_finds_what_the_check_field_by_field_finds(data, stage, needed) -> None:
+    """The quick way is taken only where the thorough one has nothing to say."""
+    fields = [
+        replace(field, required_on_ping=field.name in needed, required_on_post=field.name in needed)
+        for field in DATA_FIELDS
+    ]
+    schema = compile_schema((*ENVELOPE_FIELDS, *fields), Limits())
+    quick, thorough = schema._flawless(data, stage), schema._judged(data, stage)
+    assert quick is None or quick == thorough
+    is_plain = all(value and len(value) <= 1_024 and value.isprintable() for value in data.values())
+    if is_plain and not thorough.dropped and thorough.data.keys() >= data.keys() - {"Test_Mode"}:
+        assert (quick is None) == bool(thorough.problems)
+
+
 @given(st.dictionaries(st.sampled_from([field.name for field in DATA_FIELDS] + ["x", "SRC"]), st.text()))
 def test_check_accounts_for_every_field_when_given_anything(data) -> None:
     """Each field sent is kept, dropped, blank, Test_Mode or a problem."""
