@@ -120,8 +120,8 @@ def dump_and_restore(url: str, to: Path, servers: Servers) -> str:
     assert programs is not None
     servers("18").execute(f"CREATE DATABASE {restored}")
     restored_url = servers("18").url(restored)
-    dump = [programs / "pg_dump", "--format=custom", f"--file={to}", f"--dbname={url}"]
-    restore = [programs / "pg_restore", "--exit-on-error", f"--dbname={restored_url}", str(to)]
+    dump = [f"{programs}/pg_dump", "--format=custom", f"--file={to}", f"--dbname={url}"]
+    restore = [f"{programs}/pg_restore", "--exit-on-error", f"--dbname={restored_url}", str(to)]
     for command in (dump, restore):
         subprocess.run(command, check=True, capture_output=True)
     return restored_url
