@@ -26,7 +26,8 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     cores = choose_cores()
-    tools = find_tools(with_peer=options.only in (None, "auction"))
+    groups = options.only or list(GROUPS)
+    tools = find_tools(groups)
     started = time.monotonic()
     plan = Plan(
         rounds=1 if options.quick else 3,
@@ -36,11 +37,11 @@ def main() -> int:
     )
     results = Results(notes=list(tools.notes))
     busy_before_s = _machine_busy_seconds() - _own_seconds()
-    is_complete = _run_groups([options.only] if options.only else list(GROUPS), cores, tools, plan, results)
+    is_complete = _run_groups(groups, cores, tools, plan, results)
     elapsed_s = time.monotonic() - started
     foreign = (_machine_busy_seconds() - _own_seconds() - busy_before_s) / elapsed_s
     heading = _heading(cores, plan, elapsed_s, foreign)
-    print(render(results, heading), end="")
+    print(render(results, heading, is_whole=not options.only), end="")
     if options.json:
         found = {"heading": heading, "foreign_cores": foreign, **results.as_json()}
         options.json.write_text(json.dumps(found, indent=2) + "\n")
@@ -50,7 +51,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the exchange on this machine.")
     parser.add_argument("--quick", action="store_true", help="one round of a second: a look, not a figure")
-    parser.add_argument("--only", choices=list(GROUPS), help="one group of measurements")
+    parser.add_argument("--only", nargs="+", choices=list(GROUPS), metavar="GROUP", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds into a file")
     return parser.parse_args()
 

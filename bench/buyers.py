@@ -2,13 +2,15 @@
 
 import http.client
 import os
-import socket
+import time
 from pathlib import Path
 
-from bench.child import BenchError, Child
+from bench.child import Child
+from bench.machine import free_ports
 
-BUYER_COUNT = 20
+BUYER_COUNT = 20  # unless more are needed
 FIRST_BID_CENTS = 500
+QUIET_S, SETTLE_S = 0.05, 5.0
 
 _CONFIG = """
 daemon off;
@@ -41,9 +43,9 @@ _SERVER = """    server {{
 class Buyers:
     """The running nginx. `urls` has one for each buyer."""
 
-    def __init__(self, nginx: str, folder: Path, core: int) -> None:
+    def __init__(self, nginx: str, folder: Path, core: int, count: int = BUYER_COUNT) -> None:
         self._asked = 0
-        ports = _free_ports(BUYER_COUNT + 1)
+        ports = free_ports(count + 1)
         self._status_port = ports.pop()
         self.ports = ports
         self.urls = tuple(f"http://127.0.0.1:{port}" for port in ports)
@@ -58,14 +60,7 @@ class Buyers:
 
     def wait_until_ready(self) -> None:
         """Wait for nginx; raises BenchError when it does not come."""
-        for _ in range(200):
-            try:
-                self.answer_count()
-            except OSError:
-                self.child.pause_while_running()
-            else:
-                return
-        raise BenchError(f"nginx is not ready: {self.child.output()[-300:]}")
+        self.child.wait_until_listening(self._status_port)
 
     def answer_count(self) -> int:
         """How many requests all buyers have answered so far, without the questions after this number."""
@@ -79,14 +74,11 @@ class Buyers:
         self._asked += 1
         return requests - self._asked
 
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
+    def settled_count(self) -> int:
+        """The same, once nobody asks any more: pings of the measurement before go on when its load has ended."""
+        until = time.monotonic() + SETTLE_S
+        before, now = -1, self.answer_count()
+        while now != before and time.monotonic() < until:
+            time.sleep(QUIET_S)
+            before, now = now, self.answer_count()
+        return now

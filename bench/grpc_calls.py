@@ -18,6 +18,7 @@ import uvloop
 from google.protobuf import json_format
 
 from bench.child import ROOT
+from bench.load import PERCENTILES
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 
@@ -84,8 +85,7 @@ async def load(
     return {
         "calls": len(latencies_s),
         "elapsed_us": elapsed_s * 1e6,
-        "p50_us": latencies_s[len(latencies_s) // 2] * 1e6,
-        "p99_us": latencies_s[len(latencies_s) * 99 // 100] * 1e6,
+        **{f"{name}_us": latencies_s[int((len(latencies_s) - 1) * share)] * 1e6 for name, share in PERCENTILES.items()},
         "failures": failures,
     }
 

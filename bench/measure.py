@@ -21,7 +21,9 @@ class Sample:
     calls_per_s: float
     cpu_us: float
     p50_ms: float = 0.0
+    p90_ms: float = 0.0
     p99_ms: float = 0.0
+    p999_ms: float = 0.0
     resident_mib: float = 0.0
     busy: float = 0.0  # cores that the server used
     outbound_per_s: float = 0.0
@@ -82,9 +84,7 @@ class Results:
 def interleave(subjects: Sequence[Subject], plan: Plan, results: Results) -> None:
     """Warm all subjects up, then measure them in turn, round by round, while there is time."""
     for subject in subjects:
-        if subject.prepare:
-            subject.prepare(WARM_UP_S)
-        subject.measure(WARM_UP_S)
+        _round(subject, WARM_UP_S)
         results.labels[subject.name] = subject.label
         results.samples[subject.name] = []
     for number in range(1, plan.rounds + 1):
@@ -92,12 +92,19 @@ def interleave(subjects: Sequence[Subject], plan: Plan, results: Results) -> Non
             results.notes.append(f"out of time after {number - 1} of {plan.rounds} rounds: {subjects[0].name} …")
             return
         for subject in subjects:
-            if subject.prepare:
-                subject.prepare(plan.seconds)
-            sample = subject.measure(plan.seconds)
+            sample = _round(subject, plan.seconds)
             results.samples[subject.name].append(sample)
             speed = f"{sample.calls_per_s:9,.0f} calls/s {sample.cpu_us:7,.0f} µs"
             plan.say(f"{number}/{plan.rounds} {subject.name:22} {speed}")
+
+
+def _round(subject: Subject, seconds: float) -> Sample:
+    try:
+        if subject.prepare:
+            subject.prepare(seconds)
+        return subject.measure(seconds)
+    except BenchError as error:
+        raise BenchError(f"{subject.name}: {error}") from error
 
 
 def served(
@@ -114,7 +121,7 @@ def served(
     """
 
     def measure(seconds: float) -> Sample:
-        asked_before = buyers.answer_count() if buyers else 0
+        asked_before = buyers.settled_count() if buyers else 0
         cpu_before_s = server.cpu_seconds()
         seen = load(seconds)
         cpu_s = server.cpu_seconds() - cpu_before_s
@@ -126,7 +133,9 @@ def served(
             calls_per_s=calls_per_s,
             cpu_us=cpu_s / seen.calls * 1e6,
             p50_ms=seen.p50_ms,
+            p90_ms=seen.p90_ms,
             p99_ms=seen.p99_ms,
+            p999_ms=seen.p999_ms,
             resident_mib=server.resident_bytes() / 2**20,
             busy=cpu_s / seen.elapsed_s,
             outbound_per_s=asked / seen.elapsed_s,
@@ -140,6 +149,6 @@ def _check(seen: Load, asked: int | None, buyer_calls: int) -> None:
     if not seen.calls:
         raise BenchError("no call was answered")
     if seen.failures > seen.calls / 1000:
-        raise BenchError(f"{seen.failures} of {seen.calls} calls failed")
+        raise BenchError(f"{seen.failures} of {seen.calls} calls failed {seen.why}".rstrip())
     if asked is not None and not 0 <= asked - seen.calls * buyer_calls <= IN_FLIGHT * buyer_calls:
         raise BenchError(f"{seen.calls} calls made {asked} calls to buyers instead of {buyer_calls} each")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bench.measure import Results, Sample
 
 KIB = 1024
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,11 @@ class Verdict:
     target: str
     found: str
     verdict: str
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is anything to judge."""
+        return self.verdict != NOT_MEASURED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,7 @@ class Ratio:
         target = f"≥ {self.at_least:g}" if self.at_least else "-"
         pairs = list(zip(results.samples.get(self.over, []), results.samples.get(self.under, []), strict=False))
         if not pairs:
-            return Verdict(label=self.label, target=target, found="-", verdict="not measured")
+            return Verdict(label=self.label, target=target, found="-", verdict=NOT_MEASURED)
         found = sorted(_speed(over, self.over_speed) / _speed(under, self.under_speed) for over, under in pairs)
         median = statistics.median(found)
         text = f"{_short(median)} ({_short(found[0])}–{_short(found[-1])})"
@@ -59,7 +65,7 @@ class Reading:
         """What came out."""
         found = results.readings.get(self.name)
         if found is None:
-            return Verdict(label=self.label, target=self.target, found="-", verdict="not measured")
+            return Verdict(label=self.label, target=self.target, found="-", verdict=NOT_MEASURED)
         text = f"{_short(found / self.scale)} {self.unit}".strip()
         is_met = self.at_least <= found <= self.at_most
         return Verdict(label=self.label, target=self.target, found=text, verdict=_met(is_met))
@@ -77,6 +83,25 @@ class Later:
         return Verdict(label=self.label, target=self.target, found="-", verdict="later")
 
 
+# No target: what others put in the same place.
+PEERS = (
+    Ratio(label="gRPC test-mode ping, turbo ÷ grpc-go echo", over="peers_grpc", under="go_echo"),
+    Ratio(
+        label="REST test-mode /ping, in process ÷ grpc-gateway and grpc-go echo", over="peers_rest", under="go_gateway"
+    ),
+    Ratio(
+        label="test-mode ping: our gateway over a channel ÷ grpc-gateway, in front of ours",
+        over="peers_channel",
+        under="peers_grpc_gateway",
+    ),
+    Ratio(
+        label="test-mode ping: our gateway over a channel ÷ Envoy, in front of ours",
+        over="peers_channel",
+        under="peers_envoy",
+    ),
+    Ratio(label="test-mode ping: REST in process ÷ Envoy in front of ours", over="peers_rest", under="peers_envoy"),
+)
+
 STORES = tuple(
     Ratio(
         label=f"{what}: PostgreSQL, {count} process{'es' if count > 1 else ''} ÷ SQLite, 1 process",
@@ -93,6 +118,7 @@ TARGETS: tuple[Ratio | Reading | Later, ...] = (
     ),
     Ratio(label="gRPC test-mode ping, turbo ÷ bare grpc.aio echo", over="grpc_test", under="grpc_echo", at_least=3.5),
     Ratio(label="REST test-mode /ping, in process ÷ Starlette echo", over="rest_test", under="http_echo", at_least=0.6),
+    *PEERS,
     Ratio(label="5-buyer gRPC ping, aio ÷ FastAPI peer", over="grpc_5_aio", under="peer_5", at_least=14),
     Ratio(label="5-buyer gRPC ping, turbo ÷ FastAPI peer", over="grpc_5", under="peer_5", at_least=35),
     Ratio(label="5-buyer REST /ping ÷ FastAPI peer", over="rest_5", under="peer_5", at_least=25),
@@ -107,6 +133,7 @@ TARGETS: tuple[Ratio | Reading | Later, ...] = (
     ),
     Later(label="p99 added over a 50 ms buyer at 10 % / 50 % of peak, open loop", target="≤ 5 / ≤ 15 ms"),
     Later(label="10⁷ rows stored ÷ empty store", target="≥ 0.9"),
+    Reading(label="start with 1,000 campaigns", name="start_1000_s", target="< 2 s", at_most=2, unit="s"),
     Ratio(label="1,000 campaigns ÷ 1 campaign", over="campaigns_1000", under="campaigns_1", at_least=0.95),
     Ratio(label="40,000-ZIP filters ÷ none", over="zips_40000", under="zips_none", at_least=0.95),
     Ratio(
