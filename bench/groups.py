@@ -7,6 +7,7 @@ from bench.campaigns import CampaignShape
 from bench.curves import buyers, campaigns, listed, workers
 from bench.fronts import front, peers
 from bench.lab import Lab, Served
+from bench.latency import measure_latency
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
 from bench.memory import measure_memory
 from bench.overload import measure_overload
@@ -94,6 +95,7 @@ GROUPS: dict[str, Group] = {
     "workers": workers,
     "campaigns": campaigns,
     "zips": zips,
+    "latency": measure_latency,
     "memory": measure_memory,
     "overload": measure_overload,
     "stores": measure_stores,
@@ -120,6 +122,6 @@ def _best_in_flight(lab: Lab, peer: Served) -> int:
     speeds: dict[int, float] = {}
     lab.generator.http(peer.http, "/ping", "ping")(TRIAL_S)
     for in_flight in PEER_IN_FLIGHT:
-        seen = lab.generator.http(peer.http, "/ping", "ping", in_flight=in_flight)(TRIAL_S)
-        speeds[in_flight] = seen.calls / seen.elapsed_s
+        load = lab.generator.http(peer.http, "/ping", "ping", in_flight=in_flight)
+        speeds[in_flight] = load(TRIAL_S).answered_per_s
     return max(speeds, key=lambda in_flight: speeds[in_flight])

@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--data-file", help="instead of the config's")
     parser.add_argument("--duration", default="", help="such as 3s")
     parser.add_argument("--total", type=int)
-    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT)
+    parser.add_argument("--concurrency", type=int, default=IN_FLIGHT)
     parser.add_argument("--connections", type=int, default=CHANNELS)
     parser.add_argument("--out", type=Path, default=Path("posts.json"))
     options = parser.parse_args()
@@ -121,7 +121,7 @@ def main() -> None:
         config,
         seconds=seconds,
         total=options.total,
-        in_flight=options.in_flight,
+        in_flight=options.concurrency,
         connections=options.connections,
     )
     print(json.dumps(uvloop.run(story)))

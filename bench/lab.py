@@ -68,11 +68,11 @@ class Lab:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def buyers(self, count: int = BUYER_COUNT) -> Buyers:
-        """Start nginx as so many buyers."""
+    def buyers(self, count: int = BUYER_COUNT, *, delay_ms: int = 0) -> Buyers:
+        """Start nginx as so many buyers, whose bids take so long."""
         if self.tools.nginx is None:
             raise BenchError("nginx is missing")
-        buyers = Buyers(self.tools.nginx, self.folder, self.cores.load, count)
+        buyers = Buyers(self.tools.nginx, self.folder, self.cores.load, count=count, delay_ms=delay_ms)
         self._stack.callback(buyers.child.stop)
         buyers.wait_until_ready()
         return buyers

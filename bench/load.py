@@ -20,7 +20,7 @@ PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a load generator saw. `client_cpu_s` is its own CPU time."""
+    """What a load generator saw: of `calls`, so many `failures`. `client_cpu_s` is its own CPU time."""
 
     calls: int
     elapsed_s: float
@@ -31,6 +31,11 @@ class Load:
     failures: int
     why: str = ""  # some failed, where the generator tells
     client_cpu_s: float = 0.0
+
+    @property
+    def answered_per_s(self) -> float:
+        """Calls that did not fail."""
+        return (self.calls - self.failures) / self.elapsed_s
 
 
 # Loads for so many seconds.
@@ -53,12 +58,14 @@ class Generator:
         body: Path | None = None,
         calls: int | None = None,
         connections: int | None = None,
+        in_flight: int = IN_FLIGHT,
         cores: frozenset[int] = frozenset(),
     ) -> LoadFor:
         """Call as `bench/ghz/<config>.json` says; with `calls`, exactly so many."""
         options = ["--config", str(ROOT / "bench" / "ghz" / f"{config}.json")]
         options += ["--data-file", str(body)] if body else []
         options += ["--connections", str(connections)] if connections else []
+        options += ["--concurrency", str(in_flight)]
 
         def run(seconds: float) -> Load:
             until = ["--total", str(calls)] if calls else ["--duration", f"{seconds}s"]
@@ -67,6 +74,28 @@ class Generator:
                 return _read_line(*self._run(command, seconds, cores))
             command = [self.ghz, *options, *until, "--format", "json", address]
             return _read_ghz(*self._run(command, seconds, cores))
+
+        return run
+
+    def open_grpc(self, address: str, rate: float) -> LoadFor:
+        """Ping so often a second, whether answers come or not."""
+        config = str(ROOT / "bench" / "ghz" / "ping.json")
+
+        def run(seconds: float) -> Load:
+            if self.ghz is None:
+                raise BenchError("an open loop over gRPC needs ghz")
+            command = [self.ghz, "--config", config, "--async", "--rps", str(round(rate)), "--duration", f"{seconds}s"]
+            return _read_ghz(*self._run([*command, "--format", "json", address], seconds))
+
+        return run
+
+    def open_http(self, address: str, rate: float) -> LoadFor:
+        """The same over REST."""
+
+        def run(seconds: float) -> Load:
+            command = [sys.executable, "-m", "bench.open_loop", address]
+            command += ["--rate", str(rate), "--duration", str(seconds)]
+            return _read_line(*self._run(command, seconds))
 
         return run
 
@@ -108,9 +137,10 @@ class Generator:
 
 
 def _read_ghz(text: str, cpu_s: float) -> Load:
-    """Of all calls: ghz' own distribution ends at the 99th percentile."""
+    """From every call that was answered: ghz' own distribution ends at the 99th percentile."""
     found = json.loads(text)
-    latencies_ns = sorted(each["latency"] for each in found["details"] or [{"latency": 0}])
+    answered = [each["latency"] for each in found["details"] or () if each["status"] == "OK"]
+    latencies_ns = sorted(answered) or [0]
     last = len(latencies_ns) - 1
     return Load(
         calls=found["count"],
@@ -128,6 +158,7 @@ def _read_line(text: str, cpu_s: float) -> Load:
         calls=found["calls"],
         elapsed_s=found["elapsed_us"] / 1e6,
         failures=found["failures"],
+        why=found.get("why", ""),
         client_cpu_s=cpu_s,
         **{f"{name}_ms": found[f"{name}_us"] / US_PER_MS for name in PERCENTILES},
     )
