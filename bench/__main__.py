@@ -17,8 +17,11 @@ from bench.measure import Plan, Results
 from bench.report import render
 from bench.tools import Tools, find_tools
 
-LIMIT_S = 720
-QUICK_LIMIT_S = 150
+LIMIT_S = 1_200
+QUICK_LIMIT_S = 300
+ROWS = 1_000_000
+QUICK_ROWS = 100_000
+FILLED_PER_S = 20_000  # at least, so that filling does not cost the measurements behind it
 
 
 def main() -> int:
@@ -32,8 +35,9 @@ def main() -> int:
     plan = Plan(
         rounds=1 if options.quick else 3,
         seconds=1.0 if options.quick else 3.0,
+        rows=options.rows or (QUICK_ROWS if options.quick else ROWS),
         started=started,
-        until=started + (QUICK_LIMIT_S if options.quick else LIMIT_S),
+        until=started + (QUICK_LIMIT_S if options.quick else LIMIT_S) + (options.rows or 0) / FILLED_PER_S,
     )
     results = Results(notes=list(tools.notes))
     busy_before_s = _machine_busy_seconds() - _own_seconds()
@@ -52,6 +56,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the exchange on this machine.")
     parser.add_argument("--quick", action="store_true", help="one round of a second: a look, not a figure")
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="pings in the fullest store; 10000000 takes 12 GB of disk"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds into a file")
     return parser.parse_args()
 

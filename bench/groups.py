@@ -11,6 +11,7 @@ from bench.latency import measure_latency
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
 from bench.memory import measure_memory
 from bench.overload import measure_overload
+from bench.stored import measure_stored
 from bench.stores import measure_stores
 from bench.subjects import Pings
 
@@ -98,6 +99,7 @@ GROUPS: dict[str, Group] = {
     "latency": measure_latency,
     "memory": measure_memory,
     "overload": measure_overload,
+    "stored": measure_stored,
     "stores": measure_stores,
 }
 

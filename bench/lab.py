@@ -21,6 +21,9 @@ from bench.load import Generator
 from bench.machine import Cores, free_ports
 from bench.tools import CACHE, Tools
 
+# 50 calls in flight are overload where a ping has much to do; a closed loop has to be served, not refused.
+PATIENCE_MS = 5_000
+
 
 class Running(Protocol):
     """A process with its children, or a server of several."""
@@ -100,7 +103,7 @@ class Lab:
         command = [sys.executable, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
         command += ["--config", str(config), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
         command += ["--grpc-engine", engine]
-        told = {"drain_notice_ms": 1, **(limits or {})}
+        told = {"drain_notice_ms": 1, "queue_ms": PATIENCE_MS, **(limits or {})}
         env = {f"LEXCHANGE_{key.upper()}": str(value) for key, value in told.items()}
         env["LEXCHANGE_STORE"] = store or f"sqlite:///{self.folder / name}.db"
         own = self.cores.workers if workers > 1 else self._server_core

@@ -12,12 +12,14 @@ from bench.lab import Lab, Served
 from bench.load import LoadFor
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
 from bench.subjects import under
+from lexchange.config import Limits
 
 BUYERS = 5
 DELAY_MS = 50
 PERCENT = (10, 25, 50, 75)  # of the highest rate
 IN_FLIGHT = 100  # in the closed loop that finds it
-LIMITS = {"connections_per_buyer": 512}  # so that no ping waits for a connection
+# As they are, but no ping waits for a connection.
+LIMITS = {"connections_per_buyer": 512, "queue_ms": Limits().queue_ms}
 
 
 def measure_latency(lab: Lab, plan: Plan, results: Results) -> None:

@@ -43,10 +43,14 @@ class Subject:
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """How long and how often; `until` is when to stop starting rounds, on the monotonic clock."""
+    """How long and how often; `until` is when to stop starting rounds, on the monotonic clock.
+
+    `rows` is how many pings the fullest store holds.
+    """
 
     rounds: int
     seconds: float
+    rows: int
     started: float
     until: float
 

@@ -7,6 +7,7 @@ from typing import Any
 from bench.campaigns import CampaignShape
 from bench.lab import Lab, Served
 from bench.measure import Plan, Results
+from lexchange.config import Limits
 
 BUYERS = 5
 TIMES = 3  # the capacity
@@ -16,7 +17,8 @@ ROUNDS = 10  # of a plan's length, that the overload lasts
 
 def measure_overload(lab: Lab, plan: Plan, results: Results) -> None:
     """What is sold under overload ÷ at best, how soon the rest is told, and how soon all is well again."""
-    ours = lab.exchange([CampaignShape(urls=lab.buyers().urls[:BUYERS])])
+    shapes = [CampaignShape(urls=lab.buyers().urls[:BUYERS])]
+    ours = lab.exchange(shapes, limits={"queue_ms": Limits().queue_ms})
     closed = lab.generator.http(ours.http, "/ping", "ping")
     closed(1.0)
     at_rest_bytes = ours.resident_bytes()

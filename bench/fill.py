@@ -1,0 +1,97 @@
+"""Fill an SQLite store with pings and leads that the exchange has made, again and again under new ids and times.
+
+As fast as SQLite takes them, so without syncing: what is measured is the store when it is full, not how it became so.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from bench.child import BenchError
+from lexchange.ids import Ids
+from lexchange.lead import Lead, Ping, PingState
+from lexchange.storage import rows, statements
+from lexchange.storage.sqlite import prepare
+
+BATCH_PINGS = 10_000
+SPAN_MS = 3_600_000  # they came within the last hour
+OPEN_MS = 86_400_000  # and can be posted for a day
+SOLD_EVERY = 10  # a ping of so many has become a lead
+BUSY_MS = 5_000
+
+
+class Then:
+    """A clock that is set."""
+
+    def __init__(self, then_ms: int) -> None:
+        self.then_ms = then_ms
+
+    def now_ms(self) -> int:
+        """What it is set to."""
+        return self.then_ms
+
+
+def fill(file: Path, like: Path, count: int, tell: Callable[[int], None]) -> None:
+    """Make a store of so many pings and a tenth as many leads; `like` is one with a lead to copy.
+
+    `tell` hears every now and then how many there are. Raises BenchError when `like` has no delivered lead.
+    """
+    sold, lead = _examples(like)
+    prepare(str(file), BUSY_MS)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        began_ms = time.time_ns() // 1_000_000 - SPAN_MS
+        for first in range(0, count, BATCH_PINGS):
+            batch = range(first, min(first + BATCH_PINGS, count))
+            times = (began_ms + SPAN_MS * number // count for number in batch)
+            copies = list(_copies(sold, lead, times))
+            connection.execute("BEGIN")
+            connection.executemany(statements.INSERT_PING, [rows.ping_row(ping) for ping, _ in copies])
+            connection.executemany(statements.INSERT_LEAD, [rows.lead_row(lead) for _, lead in copies if lead])
+            connection.execute("COMMIT")
+            tell(batch.stop)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _examples(like: Path) -> tuple[Ping, Lead]:
+    with closing(sqlite3.connect(like)) as connection:
+        leads = rows.leads(connection.execute("SELECT * FROM lead_rows WHERE state = 'delivered' LIMIT 1"))
+        if not leads:
+            raise BenchError("no lead was sold, so there is none to fill a store with")
+        found = connection.execute("SELECT * FROM ping_rows WHERE ping_id = ?", (leads[0].ping_id,))
+        return rows.pings(found)[0], leads[0]
+
+
+def _copies(sold: Ping, lead: Lead, times: Iterator[int]) -> Iterator[tuple[Ping, Lead | None]]:
+    """Every tenth has its lead, the others are open."""
+    clock = Then(0)
+    ids = Ids(clock)
+    for number, then_ms in enumerate(times):
+        clock.then_ms = then_ms
+        is_sold = number % SOLD_EVERY == 0
+        ping = replace(
+            sold,
+            ping_id=ids.ping_id(),
+            created_ms=then_ms,
+            expires_ms=then_ms + OPEN_MS,
+            state=PingState.CLAIMED if is_sold else PingState.OFFERED,
+            lead_id=ids.lead_id() if is_sold else None,
+        )
+        yield ping, _lead_of(ping, lead, ids) if is_sold else None
+
+
+def _lead_of(ping: Ping, lead: Lead, ids: Ids) -> Lead:
+    assert ping.lead_id is not None
+    delivery_id = ids.delivery_id()
+    return replace(
+        lead,
+        lead_id=ping.lead_id,
+        ping_id=ping.ping_id,
+        created_ms=ping.created_ms,
+        updated_ms=ping.created_ms,
+        delivery_id=delivery_id,
+        attempts=[replace(attempt, delivery_id=delivery_id) for attempt in lead.attempts],
+    )
