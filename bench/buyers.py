@@ -11,7 +11,7 @@ from bench.machine import free_ports
 
 BUYER_COUNT = 20  # unless more are needed
 FIRST_BID_CENTS = 500
-QUIET_S, SETTLE_S = 0.05, 5.0
+QUIET_S, SETTLE_S = 0.1, 5.0
 
 _CONFIG = """
 {modules}

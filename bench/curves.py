@@ -11,8 +11,8 @@ from bench.measure import Plan, Results, Subject, interleave, served
 from bench.subjects import Pings
 
 ASKED = (0, 1, 5, 20, 50)  # none in test mode
-LISTED = (1, 10, 50, 200)
-CAMPAIGNS = (1, 10, 100, 1000)
+LISTED = (1, 20, 200)
+CAMPAIGNS = (1, 100, 1000)
 PROCESSES = (1, 2, 4)
 CONNECTIONS = 50  # which the kernel spreads over the processes
 
@@ -22,7 +22,7 @@ def buyers(lab: Lab, plan: Plan, results: Results) -> None:
     found = lab.buyers(max(ASKED))
     pings = Pings(lab, found)
     subjects: list[Subject] = []
-    for count in ASKED:
+    for count in plan.points(ASKED):
         shapes = [CampaignShape(urls=found.urls[:count] or NOBODY)]
         turbo, aio = (lab.exchange(shapes, engine=engine) for engine in ("turbo", "aio"))
         call, what = "ping" if count else "ping_test", _many(count, "buyer") if count else "test mode"
@@ -42,7 +42,7 @@ def listed(lab: Lab, plan: Plan, results: Results) -> None:
     found = lab.buyers(max(LISTED))
     pings = Pings(lab, found)
     subjects = []
-    for count in LISTED:
+    for count in plan.points(LISTED):
         ours = lab.exchange([CampaignShape(urls=found.urls[:count], suited=1)])
         subjects.append(
             pings.over_grpc(f"listed_{count}", f"gRPC ping, {_many(count, 'buyer')} listed, 1 eligible", ours, 1)
@@ -58,7 +58,7 @@ def campaigns(lab: Lab, plan: Plan, results: Results) -> None:
     found = lab.buyers()
     pings = Pings(lab, found)
     subjects = []
-    for count in CAMPAIGNS:
+    for count in plan.points(CAMPAIGNS):
         sources = [f"SRC_{index}" for index in range(count)]
         ours = lab.exchange([CampaignShape(urls=found.urls[:1], src=src) for src in sources])
         body = _write_pings(lab.folder / f"pings-{count}.json", sources * (max(CAMPAIGNS) // count))
@@ -77,7 +77,7 @@ def workers(lab: Lab, plan: Plan, results: Results) -> None:
         return
     shared_cores = None if cores.is_load_apart else len(cores.workers)
     subjects = []
-    for count in PROCESSES:
+    for count in plan.points(PROCESSES):
         ours = lab.exchange([CampaignShape(urls=NOBODY)], workers=count)
         name = f"workers_{count}"
         label = f"gRPC test-mode ping, {CONNECTIONS} connections, {_many(count, 'worker')}"

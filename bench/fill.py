@@ -5,15 +5,15 @@ As fast as SQLite takes them, so without syncing: what is measured is the store 
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from bench.child import BenchError
 from lexchange.ids import Ids
 from lexchange.lead import Lead, Ping, PingState
 from lexchange.storage import rows, statements
+from lexchange.storage.connector import Row, Value
 from lexchange.storage.sqlite import prepare
 
 BATCH_PINGS = 10_000
@@ -39,21 +39,22 @@ def fill(file: Path, like: Path, count: int, tell: Callable[[int], None]) -> Non
 
     `tell` hears every now and then how many there are. Raises BenchError when `like` has no delivered lead.
     """
-    sold, lead = _examples(like)
+    ping, lead = _examples(like)
     prepare(str(file), BUSY_MS)
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = MEMORY")
         began_ms = time.time_ns() // 1_000_000 - SPAN_MS
         for first in range(0, count, BATCH_PINGS):
             batch = range(first, min(first + BATCH_PINGS, count))
             times = (began_ms + SPAN_MS * number // count for number in batch)
-            copies = list(_copies(sold, lead, times))
+            pings, leads = _copies(ping, lead, times)
             connection.execute("BEGIN")
-            connection.executemany(statements.INSERT_PING, [rows.ping_row(ping) for ping, _ in copies])
-            connection.executemany(statements.INSERT_LEAD, [rows.lead_row(lead) for _, lead in copies if lead])
+            connection.executemany(statements.INSERT_PING, pings)
+            connection.executemany(statements.INSERT_LEAD, leads)
             connection.execute("COMMIT")
             tell(batch.stop)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _examples(like: Path) -> tuple[Ping, Lead]:
@@ -65,33 +66,29 @@ def _examples(like: Path) -> tuple[Ping, Lead]:
         return rows.pings(found)[0], leads[0]
 
 
-def _copies(sold: Ping, lead: Lead, times: Iterator[int]) -> Iterator[tuple[Ping, Lead | None]]:
-    """Every tenth has its lead, the others are open."""
+def _copies(ping: Ping, lead: Lead, times: Iterable[int]) -> tuple[list[Row], list[Row]]:
+    """Rows of pings, and of leads for every tenth; the others are open. Made of columns: ten times as fast."""
+    sold = dict(zip((*rows.PING_COLUMNS, "record"), rows.ping_row(ping), strict=True))
+    unsold = sold | {"state": PingState.OFFERED, "lead_id": None}
+    delivered = dict(zip((*rows.LEAD_COLUMNS, "record"), rows.lead_row(lead), strict=True))
     clock = Then(0)
     ids = Ids(clock)
+    pings: list[Row] = []
+    leads: list[Row] = []
     for number, then_ms in enumerate(times):
         clock.then_ms = then_ms
-        is_sold = number % SOLD_EVERY == 0
-        ping = replace(
-            sold,
-            ping_id=ids.ping_id(),
-            created_ms=then_ms,
-            expires_ms=then_ms + OPEN_MS,
-            state=PingState.CLAIMED if is_sold else PingState.OFFERED,
-            lead_id=ids.lead_id() if is_sold else None,
-        )
-        yield ping, _lead_of(ping, lead, ids) if is_sold else None
+        own: dict[str, Value] = {"ping_id": ids.ping_id(), "created_ms": then_ms, "expires_ms": then_ms + OPEN_MS}
+        if number % SOLD_EVERY:
+            pings.append(tuple((unsold | own).values()))
+            continue
+        own["lead_id"] = ids.lead_id()
+        pings.append(tuple((sold | own).values()))
+        leads.append(_lead_row(delivered, own, ids.delivery_id()))
+    return pings, leads
 
 
-def _lead_of(ping: Ping, lead: Lead, ids: Ids) -> Lead:
-    assert ping.lead_id is not None
-    delivery_id = ids.delivery_id()
-    return replace(
-        lead,
-        lead_id=ping.lead_id,
-        ping_id=ping.ping_id,
-        created_ms=ping.created_ms,
-        updated_ms=ping.created_ms,
-        delivery_id=delivery_id,
-        attempts=[replace(attempt, delivery_id=delivery_id) for attempt in lead.attempts],
-    )
+def _lead_row(delivered: dict[str, Value], ping: dict[str, Value], delivery_id: str) -> Row:
+    record = str(delivered["record"]).replace(str(delivered["delivery_id"]), delivery_id)
+    named = {name: ping[name] for name in ("lead_id", "ping_id", "created_ms")}
+    own = {"updated_ms": ping["created_ms"], "delivery_id": delivery_id, "record": record}
+    return tuple((delivered | named | own).values())

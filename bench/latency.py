@@ -12,14 +12,12 @@ from bench.lab import Lab, Served
 from bench.load import LoadFor
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
 from bench.subjects import under
-from lexchange.config import Limits
 
 BUYERS = 5
 DELAY_MS = 50
-PERCENT = (10, 25, 50, 75)  # of the highest rate
+PERCENT = (10, 50, 75)  # of the highest rate
 IN_FLIGHT = 100  # in the closed loop that finds it
-# As they are, but no ping waits for a connection.
-LIMITS = {"connections_per_buyer": 512, "queue_ms": Limits().queue_ms}
+LIMITS = {"connections_per_buyer": 512}  # so that no ping waits for a connection
 
 
 def measure_latency(lab: Lab, plan: Plan, results: Results) -> None:
@@ -32,10 +30,10 @@ def measure_latency(lab: Lab, plan: Plan, results: Results) -> None:
         under(generator.http(buyer.http, "/ping", "ping"), buyer, "buyer_50ms", "a 50 ms buyer, asked directly")
     ]
     rest = generator.http(ours.http, "/ping", "ping", in_flight=IN_FLIGHT)
-    subjects += _over_load(ours, "rest", "REST", rest, partial(generator.open_http, ours.http))
+    subjects += _over_load(ours, "rest", "REST", rest, partial(generator.open_http, ours.http), plan)
     if generator.ghz:
         grpc = generator.grpc(ours.grpc, "ping", in_flight=IN_FLIGHT)
-        subjects += _over_load(ours, "grpc", "gRPC", grpc, partial(generator.open_grpc, ours.grpc))
+        subjects += _over_load(ours, "grpc", "gRPC", grpc, partial(generator.open_grpc, ours.grpc), plan)
     interleave(subjects, plan, results)
     for subject in subjects:
         if failed := results.median(subject.name, "failed"):
@@ -43,7 +41,7 @@ def measure_latency(lab: Lab, plan: Plan, results: Results) -> None:
 
 
 def _over_load(
-    ours: Served, way: str, label: str, closed: LoadFor, opened: Callable[[float], LoadFor]
+    ours: Served, way: str, label: str, closed: LoadFor, opened: Callable[[float], LoadFor], plan: Plan
 ) -> list[Subject]:
     """The peak, found anew in every round, for a machine's pace changes; then parts of it."""
     peak_per_s = 0.0
@@ -65,6 +63,6 @@ def _over_load(
             label=f"{what}, open loop at {percent} % of the peak",
             measure=partial(measure_part, percent),
         )
-        for percent in PERCENT
+        for percent in plan.points(PERCENT)
     ]
     return [peak, *parts]
