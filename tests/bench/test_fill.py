@@ -39,7 +39,7 @@ async def test_fill(tmp_path: Path) -> None:
         times = [row[PINGS.columns.index("created_ms")] for row in pings]
         assert times == sorted(times)
         assert await store.contents.count(LEADS) == 3
-        found = [await store.find_ping(row[0]) for row in pings]
+        found = [await store.find_ping(row[0], campaign=a_ping().campaign) for row in pings]
         ping = next(each for each in found if each and each.state is PingState.OFFERED)
         assert ping.data == a_ping().data
         lead = replace(a_lead(99), ping_id=ping.ping_id)
