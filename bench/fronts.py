@@ -78,4 +78,4 @@ def _check_transcodes(server: Served) -> None:
     answer = answered.read().decode()
     connection.close()
     if answered.status != 200 or json.loads(answer).get("status") != "PING_STATUS_ACCEPTED":
-        raise BenchError(f"{server.children[0]} does not transcode: {answered.status} {answer[:300]}")
+        raise BenchError(f"POST {OUR_METHOD} is not transcoded: {answered.status} {answer[:300]}")

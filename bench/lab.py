@@ -97,17 +97,16 @@ class Lab:
         cores: frozenset[int] = frozenset(),
     ) -> Served:
         """Start ours, with a store of its own. `limits` by their names in lexchange.config."""
-        self._count += 1
-        name = f"exchange-{self._count}"
-        config = write_campaigns(self.folder / f"{name}-campaigns", shapes)
+        folder = Path(tempfile.mkdtemp(prefix="exchange-", dir=self.folder))
+        config = write_campaigns(folder / "campaigns", shapes)
         command = [sys.executable, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
         command += ["--config", str(config), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
         command += ["--grpc-engine", engine]
         told = {"drain_notice_ms": 1, "queue_ms": PATIENCE_MS, **(limits or {})}
         env = {f"LEXCHANGE_{key.upper()}": str(value) for key, value in told.items()}
-        env["LEXCHANGE_STORE"] = store or f"sqlite:///{self.folder / name}.db"
+        env["LEXCHANGE_STORE"] = store or f"sqlite:///{folder}/store.db"
         own = self.cores.workers if workers > 1 else self._server_core
-        return self._served(name, command, cores or own, env)
+        return self._served("exchange", command, cores or own, env)
 
     def gateway(self, exchange: Served) -> Served:
         """Start a gateway of its own process in front of ours, on the same core; both count."""
@@ -190,7 +189,10 @@ class Lab:
         return child, child.wait_until_ready()
 
     def _child(self, name: str, command: list[str], cores: frozenset[int], env: Mapping[str, str] | None) -> Child:
-        child = Child(name, command, folder=self.folder, cores=cores, env={**os.environ, **(env or {})})
+        self._count += 1
+        child = Child(
+            f"{name}-{self._count}", command, folder=self.folder, cores=cores, env={**os.environ, **(env or {})}
+        )
         self._stack.callback(child.stop)
         return child
 

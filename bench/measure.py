@@ -31,6 +31,11 @@ class Sample:
     failed: float = 0.0  # of all calls, where some may
     scaled_per_s: float = 0.0
 
+    @property
+    def per_core_s(self) -> float:
+        """Calls that a core would do in a second: what to compare where the load could not fill one."""
+        return 1e6 / self.cpu_us
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:

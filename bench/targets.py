@@ -94,7 +94,13 @@ class Added:
 
 # No target: what others put in the same place.
 PEERS = (
-    Ratio(label="gRPC test-mode ping, turbo ÷ grpc-go echo", over="peers_grpc", under="go_echo"),
+    Ratio(
+        label="gRPC test-mode ping, turbo ÷ grpc-go echo, by CPU",
+        over="peers_grpc",
+        under="go_echo",
+        over_speed="per_core_s",
+        under_speed="per_core_s",
+    ),
     Ratio(
         label="REST test-mode /ping, in process ÷ grpc-gateway and grpc-go echo", over="peers_rest", under="go_gateway"
     ),
