@@ -5,11 +5,11 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 
 import asyncio
 import gc
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -21,12 +21,12 @@ from lexchange.background import Background
 from lexchange.buyers.addresses import AddressRule
 from lexchange.buyers.client import BuyerClient
 from lexchange.buyers.http_answer import ClientLimits
-from lexchange.campaign_file import load_campaigns
 from lexchange.catalog import Catalog
 from lexchange.clock import SystemClock
 from lexchange.config import Limits, Settings
+from lexchange.configuration import Configuration, load
 from lexchange.engines import ENGINES, Engine
-from lexchange.errors import ConfigError, StorageError
+from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange, Identity
 from lexchange.health import Health
 from lexchange.in_process import InProcessStub
@@ -35,47 +35,30 @@ from lexchange.reflection import add_reflection
 from lexchange.resends import resending
 from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
-from lexchange.telemetry import log_event
 from lexchange.upkeep import kept_up
 
 SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
 
 
 class Server:
-    """A running exchange. `grpc` and `http` are the addresses that answer."""
+    """A running exchange and what it is made of. `grpc` and `http` are the addresses that answer."""
 
-    def __init__(
-        self, settings: Settings, exchange: Exchange, store: Store, limits: Limits, listeners: "Listeners"
-    ) -> None:
-        self._settings = settings
-        self._exchange = exchange
-        self._store = store
-        self._limits = limits
-        self._clock = SystemClock()
+    def __init__(self, exchange: Exchange, store: Store, configuration: Configuration, listeners: "Listeners") -> None:
+        self.exchange = exchange
+        self.store = store
+        self._configuration = configuration
         self.grpc = listeners.grpc_address
         self.http = listeners.http_address
 
     async def reload(self) -> bool:
-        """Read the campaign files again; an invalid set changes nothing. Calls under way keep their catalog.
-
-        Nor does one whose version cannot be stored now: no ping runs under a version that nobody can look up.
-        """
-        try:
-            catalog = await asyncio.to_thread(load_catalog, self._settings, self._limits)
-            await remember_version(self._store, catalog, self._clock)
-        except (ConfigError, StorageError) as error:
-            log_event("reload_refused", problems=str(error))
-            return False
-        self._exchange.catalog = catalog
-        _set_apart()
-        log_event("reloaded", config_version=catalog.version, campaigns=len(catalog.campaigns))
-        return True
+        """Read the campaign files again, for all processes of the store; an invalid set changes nothing."""
+        return await self._configuration.reload()
 
 
-def load_catalog(settings: Settings, limits: Limits) -> Catalog:
-    """Read and compile the campaign files; raises ConfigError with every problem."""
-    loaded = load_campaigns(settings.config, is_dev=settings.is_dev, pepper=settings.pepper, environment=os.environ)
-    return Catalog(loaded.campaigns, version=loaded.version, limits=limits)
+def _take(exchange: Exchange, catalog: Catalog) -> None:
+    """Serve another catalog from the next call on; calls under way keep theirs."""
+    exchange.catalog = catalog
+    _set_apart()
 
 
 def _set_apart() -> None:
@@ -86,12 +69,6 @@ def _set_apart() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-async def remember_version(store: Store, catalog: Catalog, clock: SystemClock) -> None:
-    """Keep the configuration version that the next pings run under."""
-    summary = ", ".join(campaign.campaign for campaign in catalog.campaigns)
-    await store.record_config(catalog.version, loaded_ms=clock.now_ms(), summary=summary)
 
 
 async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
@@ -119,7 +96,7 @@ async def _reload_on(hangup: asyncio.Event, server: Server) -> None:
 @asynccontextmanager
 async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
     """Serve until the block ends; both listeners answer when it begins."""
-    catalog = load_catalog(settings, limits)
+    own = load(settings, limits)  # before anything is opened
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_open_store(settings, limits))
         clock = SystemClock()
@@ -135,9 +112,9 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         stack.push_async_callback(client.aclose)
         background = Background()
         stack.push_async_callback(background.drain, limits.drain_s)
-        await remember_version(store, catalog, clock)
+        configuration = Configuration(settings, limits, store, clock)
         exchange = Exchange(
-            catalog=catalog,
+            catalog=await configuration.begin(own),
             store=store,
             client=client,
             background=background,
@@ -146,11 +123,12 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
             identity=Identity(worker=worker, pepper=settings.pepper),
         )
         await stack.enter_async_context(resending(store, exchange, clock))
+        await stack.enter_async_context(configuration.followed(partial(_take, exchange)))
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
         await listeners.start()
         _set_apart()
-        yield Server(settings, exchange, store, limits, listeners)
+        yield Server(exchange, store, configuration, listeners)
 
 
 def _open_store(settings: Settings, limits: Limits) -> AbstractAsyncContextManager[Store]:

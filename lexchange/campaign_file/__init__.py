@@ -4,19 +4,21 @@ It knows the whole of the format and decides nothing about a lead. A configurati
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from lexchange.campaign import Campaign
 from lexchange.campaign_file.campaign import read_campaign
-from lexchange.campaign_file.document import Problem, parse_documents, read_files
+from lexchange.campaign_file.document import CampaignFile, Problem, folder_of, parse_documents, read_files
+from lexchange.campaign_file.documents import Documents
 from lexchange.campaign_file.reading import Origin, Value, attempt
+from lexchange.campaign_file.references import Reference
 from lexchange.campaign_file.scope import Claims, Setting
 from lexchange.errors import ConfigError
 
-__all__ = ["LoadedCampaigns", "config_version", "describe", "load_campaigns"]
+__all__ = ["Documents", "LoadedCampaigns", "config_version", "describe", "load_campaigns", "load_documents"]
 
 VERSION_DIGITS = 12
 ENOUGH_PROBLEMS = 10_000  # after so many, the documents that follow are not read
@@ -29,6 +31,7 @@ class LoadedCampaigns:
     campaigns: tuple[Campaign, ...]
     version: str
     files: tuple[str, ...]
+    documents: Documents
 
 
 def load_campaigns(path: Path, *, is_dev: bool, pepper: bytes, environment: Mapping[str, str]) -> LoadedCampaigns:
@@ -38,10 +41,23 @@ def load_campaigns(path: Path, *, is_dev: bool, pepper: bytes, environment: Mapp
     Raises ConfigError with one line for each problem of all files, sorted: `campaigns/x.yaml:41: what was expected`.
     """
     problems: list[Problem] = []
-    setting = Setting(is_dev=is_dev, pepper=pepper, environment=environment)
+    files = read_files(path, problems)
+    return _read(files, Setting(is_dev=is_dev, pepper=pepper, environment=environment), problems)
+
+
+def load_documents(
+    documents: Documents, path: Path, *, is_dev: bool, pepper: bytes, environment: Mapping[str, str]
+) -> LoadedCampaigns:
+    """The same of documents, as if they stood where this machine has its own campaign files: at `path`."""
+    folder = folder_of(path)
+    files = [CampaignFile(name=str(folder / name), content=content) for name, content in documents.files.items()]
+    lists = {name: Reference(str(folder / name), content) for name, content in documents.lists.items()}
+    return _read(files, Setting(is_dev=is_dev, pepper=pepper, environment=environment, lists=lists), [])
+
+
+def _read(files: Sequence[CampaignFile], setting: Setting, problems: list[Problem]) -> LoadedCampaigns:
     ids, sources = Claims(), Claims()
     campaigns: list[tuple[str, Campaign]] = []
-    files = read_files(path, problems)
     for file in files:
         origin = Origin(file.name, problems)
         for node in parse_documents(file, problems):
@@ -56,9 +72,16 @@ def load_campaigns(path: Path, *, is_dev: bool, pepper: bytes, environment: Mapp
     return LoadedCampaigns(
         campaigns=tuple(campaign for _, campaign in campaigns),
         version=config_version(
-            [*(file.content for file in files), *(each.content for each in setting.references.values())]
+            [
+                *(file.content for file in files),
+                *(each.content for named in (setting.lists, setting.secrets) for each in named.values()),
+            ]
         ),
         files=tuple(name for name, _ in campaigns),
+        documents=Documents(
+            files={Path(file.name).name: file.content for file in files},
+            lists={name: each.content for name, each in setting.lists.items()},
+        ),
     )
 
 
@@ -69,7 +92,7 @@ def _refusal(problems: list[Problem]) -> ConfigError:
 def config_version(texts: Iterable[bytes]) -> str:
     """What a configuration is called in the audit: the first 12 hex digits of SHA-256 over its files in their order.
 
-    Files that campaigns name follow, in the order in which they are named.
+    Files that campaigns name follow, lists first, in the order in which they are named.
     """
     digest = hashlib.sha256()
     for text in texts:

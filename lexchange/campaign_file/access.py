@@ -125,7 +125,7 @@ def read_tls(value: Value, setting: Setting) -> TlsFiles:
         for name in given:
             found = section.find(name)
             assert found is not None
-            digest.update(read_reference(found, setting.references).content)
+            digest.update(read_reference(found, setting.secrets).content)
             paths[name] = reference_path(found)
         files = TlsFiles(**paths, fingerprint=digest.hexdigest())
         try:

@@ -61,6 +61,11 @@ def read_files(path: Path, problems: list[Problem]) -> list[CampaignFile]:
     return files
 
 
+def folder_of(path: Path) -> Path:
+    """Where the campaign files at `path` lie, be it one of them or their folder."""
+    return path.parent if path.suffix in SUFFIXES and not path.is_dir() else path
+
+
 def _find(path: Path, problems: list[Problem]) -> list[Path]:
     try:
         if not path.is_dir():

@@ -36,7 +36,7 @@ class Reference:
         return tuple(dict.fromkeys(columns[0] for _, columns in self.rows if columns[0]))
 
 
-References = dict[str, Reference]
+References = dict[str, Reference]  # by what campaign files call them: those all lie in one folder
 
 
 def reference_path(value: Value) -> str:
@@ -46,8 +46,8 @@ def reference_path(value: Value) -> str:
 
 def read_reference(value: Value, references: References) -> Reference:
     """The file that this text names."""
-    path = reference_path(value)
-    found = references.get(path)
+    name, path = text(value), reference_path(value)
+    found = references.get(name)
     if found is None:
         try:
             with open(path, "rb") as file:
@@ -56,5 +56,5 @@ def read_reference(value: Value, references: References) -> Reference:
             raise Unreadable(value, f"expected a readable file: {error.strerror or error}: {path}") from error
         if len(content) > REFERENCE_BYTES:
             raise Unreadable(value, f"expected a file of at most {REFERENCE_BYTES // 1024**2} MiB: {path}")
-        found = references[path] = Reference(path, content)
+        found = references[name] = Reference(path, content)
     return found

@@ -15,13 +15,14 @@ TIMEOUT_MS = whole(1, 60_000)
 class Setting:
     """What the process allows and knows. `pepper` hashes plain keys, `environment` answers `{env: NAME}`.
 
-    `references` holds the files that campaigns name, by path, as they are read.
+    `lists` and `secrets` (certificates and keys) are the files that campaigns name, as they are read.
     """
 
     is_dev: bool
     pepper: bytes
     environment: Mapping[str, str]
-    references: References = field(default_factory=dict)
+    lists: References = field(default_factory=dict)
+    secrets: References = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

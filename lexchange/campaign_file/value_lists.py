@@ -19,7 +19,7 @@ def read_value_list(value: Value, setting: Setting) -> tuple[str, ...]:
     For that the columns are a value, its latitude and its longitude, in degrees; a first line of titles may be there.
     """
     with Section(value) as section:
-        reference = section.need("file", partial(read_reference, references=setting.references), None)
+        reference = section.need("file", partial(read_reference, references=setting.lists), None)
         near = section.take("near", compared_text, None)
         miles = section.take("miles", MILES, None)
         if len(section.given("near", "miles")) == 1:

@@ -61,7 +61,8 @@ def tls_files(text: str) -> TlsFiles | None:
 def run(options: argparse.Namespace) -> int:
     """Serve in this process, or in several under this one."""
     # Here, so that the other commands start without gRPC and HTTP.
-    from lexchange.server import Server, load_catalog, serve
+    from lexchange.configuration import load
+    from lexchange.server import Server, serve
     from lexchange.workers import run_workers
 
     def print_ready(server: Server) -> None:
@@ -69,6 +70,6 @@ def run(options: argparse.Namespace) -> int:
 
     settings, limits = settings_of(options), Limits.from_environment()
     if options.workers > 1:
-        load_catalog(settings, limits)  # refuse a bad file once, before anything starts
+        load(settings, limits)  # refuse a bad file once, before anything starts
         return run_workers(settings, options.workers)
     return uvloop.run(serve(settings, limits, print_ready))

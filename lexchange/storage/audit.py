@@ -11,8 +11,8 @@ from lexchange.lead import Lead, LeadState, Ping
 from lexchange.resolution import resolve
 from lexchange.storage import statements, units
 from lexchange.storage.connector import Connector, Value
-from lexchange.storage.rows import breakers, leads, pings
-from lexchange.storage.values import BreakerRow
+from lexchange.storage.rows import breakers, config_versions, leads, pings
+from lexchange.storage.values import BreakerRow, ConfigVersion
 
 SEARCHED_ROWS = 100_000  # the newest ones, among which a source or a reason is looked for
 ANY_TIME_MS = 1 << 62
@@ -89,6 +89,10 @@ class Audit:
             "sold": {campaign: dict(zip(names, sums, strict=True)) for campaign, *sums in sold},
             "counters": dict(await self._connector.scan(statements.COUNTERS)),
         }
+
+    async def configs(self) -> list[ConfigVersion]:
+        """Every configuration that was ever in force, the oldest first."""
+        return config_versions(await self._connector.scan(statements.CONFIGS))
 
     async def breakers(self) -> list[BreakerRow]:
         """The latest word on every breaker that has ever opened."""

@@ -24,7 +24,7 @@ from lexchange.lead import (
     SkipReason,
 )
 from lexchange.storage.connector import Row, Value
-from lexchange.storage.values import BreakerRow
+from lexchange.storage.values import BreakerRow, ConfigVersion, CurrentConfig
 
 # The order is that of the inserts in statements.py and of the views in migrations/.
 PING_COLUMNS = (
@@ -87,6 +87,20 @@ def breakers(rows: Iterable[Row]) -> list[BreakerRow]:
     """Rows of `breakers`, in their order."""
     found = (BreakerRow(**dict(zip(_BREAKER_COLUMNS, row, strict=True))) for row in rows)
     return [replace(row, is_enforced=bool(row.is_enforced)) for row in found]
+
+
+def current_config(rows: Sequence[Row]) -> CurrentConfig | None:
+    """The row of `current_configuration`."""
+    names = tuple(each.name for each in fields(CurrentConfig))
+    return CurrentConfig(**dict(zip(names, rows[0], strict=True))) if rows else None
+
+
+def config_versions(rows: Iterable[Row]) -> list[ConfigVersion]:
+    """Rows of `config_versions`, in their order."""
+    return [
+        ConfigVersion(version=version, loaded_ms=loaded_ms, summary=summary, has_documents=bool(has_documents))
+        for version, loaded_ms, summary, has_documents in rows
+    ]
 
 
 def _json(value: object) -> str:

@@ -211,7 +211,22 @@ WHERE state = 'running' AND lead_id IS NULL AND worker <> ''{others}"""  # noqa:
 # -------------------------------------------------------------------------------------------------- configuration
 
 RECORD_CONFIG = """
-INSERT INTO config_versions (version, loaded_ms, summary) VALUES (?, ?, ?) ON CONFLICT (version) DO NOTHING"""
+INSERT INTO config_versions (version, loaded_ms, summary, documents) VALUES (?, ?, ?, ?)
+ON CONFLICT (version) DO UPDATE SET documents = excluded.documents WHERE config_versions.documents IS NULL"""
+
+# Many processes publish the same at once: for all but the first nothing changes.
+PUBLISH_CONFIG = """
+INSERT INTO current_configuration (name, generation, version, published_ms, node) VALUES ('current', 1, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET
+    generation = current_configuration.generation + 1,
+    version = excluded.version, published_ms = excluded.published_ms, node = excluded.node
+WHERE current_configuration.version <> excluded.version"""
+
+CURRENT_CONFIG = "SELECT generation, version, published_ms, node FROM current_configuration WHERE name = 'current'"
+
+FIND_CONFIG = "SELECT documents FROM config_versions WHERE version = ?"
+
+CONFIGS = "SELECT version, loaded_ms, summary, documents IS NOT NULL FROM config_versions ORDER BY loaded_ms, version"
 
 # --------------------------------------------------------------------------------------------------- operators' reads
 

@@ -20,7 +20,7 @@ from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector, Statement, Unit, UnitResult
 from lexchange.storage.contents import Contents
 from lexchange.storage.postgres import Bounds, PostgresConnector, redacted
-from lexchange.storage.rows import leads, pings
+from lexchange.storage.rows import current_config, leads, pings
 from lexchange.storage.schema import Opening
 from lexchange.storage.sqlite import SqliteConnector, back_up_file
 from lexchange.storage.values import (
@@ -30,6 +30,7 @@ from lexchange.storage.values import (
     CallStart,
     ClaimOutcome,
     ClaimResult,
+    CurrentConfig,
     StartOutcome,
     StartResult,
 )
@@ -304,10 +305,20 @@ class Store:
 
     # ---------------------------------------------------------------------------------------------- configuration
 
-    async def record_config(self, version: str, *, loaded_ms: int, summary: str) -> None:
-        """Keep when a configuration version was first loaded; every worker may say so."""
-        statement = Statement(sql=statements.RECORD_CONFIG, params=(version, loaded_ms, summary))
-        await self._connector.write((statement,))
+    async def publish_config(self, version: str, documents: bytes, *, summary: str, node: str, now_ms: int) -> None:
+        """Keep what a configuration says and make it the one in force; every process may say so."""
+        keep = Statement(sql=statements.RECORD_CONFIG, params=(version, now_ms, summary, documents))
+        publish = Statement(sql=statements.PUBLISH_CONFIG, params=(version, now_ms, node), locks="configuration")
+        await self._connector.write((keep, publish))
+
+    async def current_config(self) -> CurrentConfig | None:
+        """The configuration in force; None before the first."""
+        return current_config(await self._connector.read(statements.CURRENT_CONFIG))
+
+    async def find_config(self, version: str) -> bytes | None:
+        """The documents of a configuration that was in force once; None for any other."""
+        rows = await self._connector.read(statements.FIND_CONFIG, (version,))
+        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
 
     async def _write_with_room(self, unit: Unit, campaign: str, now_ms: int) -> UnitResult:
         """Write; where a cap is full, once more when pings that have expired have given their slots back."""

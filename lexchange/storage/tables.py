@@ -38,7 +38,8 @@ class Table:
 
 
 TABLES = (
-    Table(name="config_versions", columns=("version", "loaded_ms", "summary")),
+    Table(name="config_versions", columns=("version", "loaded_ms", "summary", "documents")),
+    Table(name="current_configuration", columns=("name", "generation", "version", "published_ms", "node")),
     Table(name="pings", columns=(*PING_COLUMNS, "record"), id_prefix="PING-"),
     Table(name="leads", columns=(*LEAD_COLUMNS, "record"), id_prefix="L-"),
     Table(name="past_deliveries", columns=("delivery_id", "lead_id", "campaign")),

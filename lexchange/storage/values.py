@@ -85,3 +85,23 @@ class BreakerRow:
     why: str
     changed_ms: int
     retry_ms: int | None = None  # while open: when a call may find out whether he is back
+
+
+@frozen
+class CurrentConfig:
+    """The configuration in force. `generation` counts up with each change, `node` is who made it."""
+
+    generation: int
+    version: str
+    published_ms: int
+    node: str
+
+
+@frozen
+class ConfigVersion:
+    """A configuration that was in force once. Of one from before documents were kept there are none."""
+
+    version: str
+    loaded_ms: int
+    summary: str
+    has_documents: bool

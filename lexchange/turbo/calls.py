@@ -67,7 +67,6 @@ class Call:
         self,
         stream: Stream,
         request: Request,
-        timeout: bytes | None,
         method: Method,
         give_back: Callable[[Stream, int], None],
         message_bytes: int,
@@ -80,6 +79,7 @@ class Call:
         self._give_back = give_back
         self._body = bytearray()
         self._loop = asyncio.get_running_loop()
+        timeout = stream.timeout
         self._deadline = self._loop.time() + read_timeout_s(timeout) if timeout is not None else None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None

@@ -37,11 +37,11 @@ CONTINUATIONS = 8  # of which there are so many
 UNREAD_BYTES = 262_144  # of answers, before no further request is read
 GREETING_S, REQUEST_S, UNREAD_S = 10, 10, 20  # until the peer's settings, a request's end, a read answer
 
-Accept = Callable[["Connection", Stream, Request, bytes | None], Receiver]
+Accept = Callable[["Connection", Stream, Request], Receiver]
 
 
 class Connection(asyncio.Protocol):
-    """One peer. `accept` makes the receiver of each request and its timeout; a stream may bring `window_bytes` at once."""
+    """One peer. `accept` makes the receiver of each request; a stream may bring `window_bytes` at once."""
 
     def __init__(self, accept: Accept, note: "Callable[[Connection, bool], None]", *, window_bytes: int) -> None:
         self._accept = accept
@@ -268,10 +268,11 @@ class Connection(asyncio.Protocol):
     def _open(self, stream_id: int, fields: list[Field]) -> Stream:
         request, timeout = self._requests.read(stream_id, fields)
         stream = Stream(stream_id, self, self._stream_window, self._loop.time())
+        stream.timeout = timeout
         stream.receive_window = self._window_bytes
         stream.bytes_left = request.content_bytes
         self._streams[stream_id] = stream
-        stream.receiver = self._accept(self, stream, request, timeout)
+        stream.receiver = self._accept(self, stream, request)
         return stream
 
     def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -69,6 +69,7 @@ class Stream:
         "receive_window",
         "receiver",
         "send_window",
+        "timeout",
     )
 
     receiver: Receiver
@@ -79,6 +80,7 @@ class Stream:
         self.send_window = send_window
         self.receive_window = 0  # set where it is opened
         self.is_receiving = True
+        self.timeout: bytes | None = None  # as the client has written it
         self.bytes_left: int | None = None  # of the length that the client has announced
         self._carrier = carrier
         self._pending = b""

@@ -166,7 +166,7 @@ async def test_nothing_is_left_of_fifty_pings_to_a_buyer_who_hangs(tmp_path: Pat
             assert time.monotonic() - started_s < WAITS_MS / 1000 + 1
             assert hostile.connection_count == 50
             await settled()
-            exchange = server._exchange
+            exchange = server.exchange
             assert exchange._background._tasks == set()
             pools = exchange._client._pools
             assert {origin: len(pool.connections) for origin, pool in pools.items() if str(hostile.port) in origin} == {

@@ -91,7 +91,7 @@ class Traces:
     """What calls may leave behind in a running exchange."""
 
     def __init__(self, server: Server) -> None:
-        self._exchange = server._exchange
+        self._exchange = server.exchange
         self._tasks = self._running()
         self._files = self._open_files()
 

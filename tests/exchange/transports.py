@@ -6,8 +6,9 @@ Each answers as (HTTP status, answer): the answer in REST's words, money as micr
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import aiohttp
@@ -20,6 +21,7 @@ from gateway.app import create_app
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
+from lexchange.config import Limits, Settings
 from lexchange.engines import AioEngine
 from lexchange.server import Server
 from lexchange.servicer import LeadExchangeServicer
@@ -178,9 +180,9 @@ async def gateway_apart(grpc_address: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def grpc_aio(server: Server) -> AsyncIterator[str]:
     """The other engine before the same exchange; gives its address."""
-    settings = replace(server._settings, grpc="127.0.0.1:0")
-    engine = AioEngine(settings, server._limits)
-    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(server._exchange), engine.adds)
+    settings = Settings(config=Path(), store="", grpc="127.0.0.1:0", http="", pepper=b"", is_dev=True)
+    engine = AioEngine(settings, Limits())
+    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(server.exchange), engine.adds)
     await engine.start()
     try:
         yield engine.address

@@ -17,7 +17,7 @@ KEYS = {
 }
 """What the rows of a table are spread by; equal campaigns are in one place."""
 
-EVERYWHERE = {"breakers", "workers", "config_versions"}
+EVERYWHERE = {"breakers", "workers", "config_versions", "current_configuration"}
 """Small tables that every shard has whole."""
 
 TOKEN = re.compile(r"'[^']*'|[A-Za-z_][\w.]*|\?|\d+|<>|<=|>=|\S")

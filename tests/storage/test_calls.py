@@ -115,9 +115,3 @@ async def test_undone_claim_leaves_its_call_free(store: Store):
     assert await claim_under(store, a_lead(1, "PING-0")) == ClaimOutcome.NOT_OFFERED
     await store.abandon_call("SRC_MAIN", mark())
     assert await begin(store) == NEW
-
-
-async def test_configuration_is_recorded_once(store: Store):
-    """Several workers load the same version; the first one's record stays."""
-    await store.record_config("v1", loaded_ms=NOW_MS, summary="1 campaign")
-    await store.record_config("v1", loaded_ms=NOW_MS + 5, summary="1 campaign")

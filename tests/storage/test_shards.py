@@ -203,7 +203,9 @@ async def test_way_of_a_call_has_no_exceptions(recorder: Recorder):
     for sql in asked:
         places(sql)
     used = {name for name, sql in ALL.items() if sql in asked or sql in EXCEPTIONS}
-    left = {"RENEW_LEASE", "END_LEASE", "LEASES", "forget_workers", "RECORD_CONFIG", "BREAKERS", "RESET_BREAKERS"}
+    leases = {"RENEW_LEASE", "END_LEASE", "LEASES", "forget_workers"}
+    configurations = {"RECORD_CONFIG", "PUBLISH_CONFIG", "CURRENT_CONFIG", "FIND_CONFIG", "CONFIGS"}
+    left = leases | configurations | {"BREAKERS", "RESET_BREAKERS"}
     assert ALL.keys() - used == left, "a new statement is used here, or is no part of a call"
 
 
