@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,10 +16,13 @@ from bench.lab import Lab
 from bench.machine import TICKS_PER_S, Cores, choose_cores, describe
 from bench.measure import Plan, Results
 from bench.report import render
-from bench.tools import Tools, find_tools
+from bench.tools import Tools, find_tools, python_with
 
-LIMIT_S = 720
-QUICK_LIMIT_S = 150
+LIMIT_S = 1_380
+QUICK_LIMIT_S = 420
+ROWS = 1_000_000
+QUICK_ROWS = 100_000
+FILLED_PER_S = 20_000  # at least, so that filling does not cost the measurements behind it
 
 
 def main() -> int:
@@ -26,32 +30,41 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     cores = choose_cores()
-    tools = find_tools(with_peer=options.only in (None, "auction"))
+    groups = options.only or list(GROUPS)
+    tools = find_tools(groups)
+    drawer = python_with("plots") if options.plots else None
     started = time.monotonic()
     plan = Plan(
         rounds=1 if options.quick else 3,
         seconds=1.0 if options.quick else 3.0,
+        rows=options.rows or (QUICK_ROWS if options.quick else ROWS),
         started=started,
-        until=started + (QUICK_LIMIT_S if options.quick else LIMIT_S),
+        until=started + (QUICK_LIMIT_S if options.quick else LIMIT_S) + (options.rows or 0) / FILLED_PER_S,
     )
     results = Results(notes=list(tools.notes))
     busy_before_s = _machine_busy_seconds() - _own_seconds()
-    is_complete = _run_groups([options.only] if options.only else list(GROUPS), cores, tools, plan, results)
+    is_complete = _run_groups(groups, cores, tools, plan, results)
     elapsed_s = time.monotonic() - started
     foreign = (_machine_busy_seconds() - _own_seconds() - busy_before_s) / elapsed_s
     heading = _heading(cores, plan, elapsed_s, foreign)
-    print(render(results, heading), end="")
+    print(render(results, heading, is_whole=not options.only), end="")
+    found = json.dumps({"heading": heading, "foreign_cores": foreign, **results.as_json()}, indent=2) + "\n"
     if options.json:
-        found = {"heading": heading, "foreign_cores": foreign, **results.as_json()}
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        options.json.write_text(found)
+    if drawer:
+        subprocess.run([drawer, "bench/plots.py", str(options.plots)], input=found, text=True, check=True)
     return 0 if is_complete else 1
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the exchange on this machine.")
     parser.add_argument("--quick", action="store_true", help="one round of a second: a look, not a figure")
-    parser.add_argument("--only", choices=list(GROUPS), help="one group of measurements")
+    parser.add_argument("--only", nargs="+", choices=list(GROUPS), metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="pings in the fullest store; 10000000 takes 14 GB of disk"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds into a file")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the curves into SVG files")
     return parser.parse_args()
 
 

@@ -16,17 +16,19 @@ TYPES = {
     "landing_page_url": "url",
 }
 STATES = ["AZ", "CA", "NV", "OR", "WA"]
+OTHER_STATES = ["CT", "MA", "NJ", "NY", "RI"]
 CAP = 100_000_000  # counted, never reached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignShape:
-    """What differs between measured campaigns. `urls` are the buyers', one each."""
+    """What differs between measured campaigns. `urls` are the buyers', one each; a lead suits the first `suited`."""
 
     urls: tuple[str, ...]
     src: str = "SRC_BENCH"
     is_direct: bool = False
     zip_count: int = 0
+    suited: int | None = None  # all
 
 
 def write_campaigns(path: Path, shapes: Sequence[CampaignShape]) -> Path:
@@ -52,7 +54,8 @@ def _campaign(name: str, shape: CampaignShape) -> dict[str, object]:
 
 
 def _buyer(index: int, url: str, shape: CampaignShape) -> dict[str, object]:
-    filters: list[dict[str, object]] = [{"field": "state", "op": "in", "value": STATES}]
+    states = STATES if shape.suited is None or index < shape.suited else OTHER_STATES
+    filters: list[dict[str, object]] = [{"field": "state", "op": "in", "value": states}]
     if shape.zip_count:
         zips = [f"{number:05}" for number in range(99_999 - shape.zip_count, 99_999)]
         filters.append({"field": "zipcode", "op": "in", "value": zips})

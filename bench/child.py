@@ -1,5 +1,6 @@
 """Child: a process of ours on cores of its own; it is ended by its pid, whatever happens."""
 
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -38,6 +39,18 @@ class Child:
                     return dict(part.split("=", 1) for part in line.split()[1:])
             self.pause_while_running()
         raise BenchError(f"{self.name} is not ready: {self.output()[-SHOWN_CHARACTERS:].strip()}")
+
+    def wait_until_listening(self, port: int) -> None:
+        """Wait until it takes connections on this port of 127.0.0.1; raises BenchError when it does not in time."""
+        until = time.monotonic() + READY_S
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except OSError:
+                self.pause_while_running()
+            else:
+                return
+        raise BenchError(f"{self.name} does not listen: {self.output()[-SHOWN_CHARACTERS:].strip()}")
 
     def pause_while_running(self) -> None:
         """Give it a moment; raises BenchError when it has ended."""

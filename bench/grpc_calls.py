@@ -18,6 +18,7 @@ import uvloop
 from google.protobuf import json_format
 
 from bench.child import ROOT
+from bench.load import PERCENTILES
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 
@@ -84,8 +85,7 @@ async def load(
     return {
         "calls": len(latencies_s),
         "elapsed_us": elapsed_s * 1e6,
-        "p50_us": latencies_s[len(latencies_s) // 2] * 1e6,
-        "p99_us": latencies_s[len(latencies_s) * 99 // 100] * 1e6,
+        **{f"{name}_us": latencies_s[int((len(latencies_s) - 1) * share)] * 1e6 for name, share in PERCENTILES.items()},
         "failures": failures,
     }
 
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--data-file", help="instead of the config's")
     parser.add_argument("--duration", default="", help="such as 3s")
     parser.add_argument("--total", type=int)
-    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT)
+    parser.add_argument("--concurrency", type=int, default=IN_FLIGHT)
     parser.add_argument("--connections", type=int, default=CHANNELS)
     parser.add_argument("--out", type=Path, default=Path("posts.json"))
     options = parser.parse_args()
@@ -121,7 +121,7 @@ def main() -> None:
         config,
         seconds=seconds,
         total=options.total,
-        in_flight=options.in_flight,
+        in_flight=options.concurrency,
         connections=options.connections,
     )
     print(json.dumps(uvloop.run(story)))

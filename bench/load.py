@@ -14,19 +14,28 @@ from bench.machine import pinned
 
 IN_FLIGHT = 50
 SPARE_S = 60
-NS_PER_MS = 1_000_000
+US_PER_MS, NS_PER_MS = 1_000, 1_000_000
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a load generator saw. `client_cpu_s` is its own CPU time."""
+    """What a load generator saw: of `calls`, so many `failures`. `client_cpu_s` is its own CPU time."""
 
     calls: int
     elapsed_s: float
     p50_ms: float
+    p90_ms: float
     p99_ms: float
+    p999_ms: float
     failures: int
+    why: str = ""  # some failed, where the generator tells
     client_cpu_s: float = 0.0
+
+    @property
+    def answered_per_s(self) -> float:
+        """Calls that did not fail."""
+        return (self.calls - self.failures) / self.elapsed_s
 
 
 # Loads for so many seconds.
@@ -49,12 +58,14 @@ class Generator:
         body: Path | None = None,
         calls: int | None = None,
         connections: int | None = None,
+        in_flight: int = IN_FLIGHT,
         cores: frozenset[int] = frozenset(),
     ) -> LoadFor:
         """Call as `bench/ghz/<config>.json` says; with `calls`, exactly so many."""
         options = ["--config", str(ROOT / "bench" / "ghz" / f"{config}.json")]
         options += ["--data-file", str(body)] if body else []
         options += ["--connections", str(connections)] if connections else []
+        options += ["--concurrency", str(in_flight)]
 
         def run(seconds: float) -> Load:
             until = ["--total", str(calls)] if calls else ["--duration", f"{seconds}s"]
@@ -63,6 +74,28 @@ class Generator:
                 return _read_line(*self._run(command, seconds, cores))
             command = [self.ghz, *options, *until, "--format", "json", address]
             return _read_ghz(*self._run(command, seconds, cores))
+
+        return run
+
+    def open_grpc(self, address: str, rate: float) -> LoadFor:
+        """Ping so often a second, whether answers come or not."""
+        config = str(ROOT / "bench" / "ghz" / "ping.json")
+
+        def run(seconds: float) -> Load:
+            if self.ghz is None:
+                raise BenchError("an open loop over gRPC needs ghz")
+            command = [self.ghz, "--config", config, "--async", "--rps", str(round(rate)), "--duration", f"{seconds}s"]
+            return _read_ghz(*self._run([*command, "--format", "json", address], seconds))
+
+        return run
+
+    def open_http(self, address: str, rate: float) -> LoadFor:
+        """The same over REST."""
+
+        def run(seconds: float) -> Load:
+            command = [sys.executable, "-m", "bench.open_loop", address]
+            command += ["--rate", str(rate), "--duration", str(seconds)]
+            return _read_line(*self._run(command, seconds))
 
         return run
 
@@ -104,16 +137,18 @@ class Generator:
 
 
 def _read_ghz(text: str, cpu_s: float) -> Load:
+    """From every call that was answered: ghz' own distribution ends at the 99th percentile."""
     found = json.loads(text)
-    answered_ok = found.get("statusCodeDistribution", {}).get("OK", 0)
-    latencies_ns = {each["percentage"]: each["latency"] for each in found.get("latencyDistribution") or []}
+    answered = [each["latency"] for each in found["details"] or () if each["status"] == "OK"]
+    latencies_ns = sorted(answered) or [0]
+    last = len(latencies_ns) - 1
     return Load(
         calls=found["count"],
         elapsed_s=found["total"] / 1e9,
-        p50_ms=latencies_ns.get(50, 0) / NS_PER_MS,
-        p99_ms=latencies_ns.get(99, 0) / NS_PER_MS,
-        failures=found["count"] - answered_ok,
+        failures=found["count"] - found.get("statusCodeDistribution", {}).get("OK", 0),
+        why="; ".join(found.get("errorDistribution") or {}),
         client_cpu_s=cpu_s,
+        **{f"{name}_ms": latencies_ns[int(last * share)] / NS_PER_MS for name, share in PERCENTILES.items()},
     )
 
 
@@ -122,8 +157,8 @@ def _read_line(text: str, cpu_s: float) -> Load:
     return Load(
         calls=found["calls"],
         elapsed_s=found["elapsed_us"] / 1e6,
-        p50_ms=found["p50_us"] / 1e3,
-        p99_ms=found["p99_us"] / 1e3,
         failures=found["failures"],
+        why=found.get("why", ""),
         client_cpu_s=cpu_s,
+        **{f"{name}_ms": found[f"{name}_us"] / US_PER_MS for name in PERCENTILES},
     )

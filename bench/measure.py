@@ -12,6 +12,7 @@ from bench.lab import Served
 from bench.load import IN_FLIGHT, Load, LoadFor
 
 WARM_UP_S = 0.5
+UNTOLD = 2 * IN_FLIGHT  # pings that went on when their load, or the one before, had ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +22,19 @@ class Sample:
     calls_per_s: float
     cpu_us: float
     p50_ms: float = 0.0
+    p90_ms: float = 0.0
     p99_ms: float = 0.0
+    p999_ms: float = 0.0
     resident_mib: float = 0.0
     busy: float = 0.0  # cores that the server used
     outbound_per_s: float = 0.0
+    failed: float = 0.0  # of all calls, where some may
     scaled_per_s: float = 0.0
+
+    @property
+    def per_core_s(self) -> float:
+        """Calls that a core would do in a second: what to compare where the load could not fill one."""
+        return 1e6 / self.cpu_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +49,20 @@ class Subject:
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """How long and how often; `until` is when to stop starting rounds, on the monotonic clock."""
+    """How long and how often; `until` is when to stop starting rounds, on the monotonic clock.
+
+    `rows` is how many pings the fullest store holds.
+    """
 
     rounds: int
     seconds: float
+    rows: int
     started: float
     until: float
+
+    def points(self, values: Sequence[int]) -> list[int]:
+        """Which points of a curve to measure: a single round makes do with its ends and its middle."""
+        return list(values) if self.rounds > 1 else [values[0], values[len(values) // 2], values[-1]]
 
     def is_over(self) -> bool:
         """Whether the time is used up."""
@@ -82,9 +99,7 @@ class Results:
 def interleave(subjects: Sequence[Subject], plan: Plan, results: Results) -> None:
     """Warm all subjects up, then measure them in turn, round by round, while there is time."""
     for subject in subjects:
-        if subject.prepare:
-            subject.prepare(WARM_UP_S)
-        subject.measure(WARM_UP_S)
+        _round(subject, WARM_UP_S)
         results.labels[subject.name] = subject.label
         results.samples[subject.name] = []
     for number in range(1, plan.rounds + 1):
@@ -92,12 +107,19 @@ def interleave(subjects: Sequence[Subject], plan: Plan, results: Results) -> Non
             results.notes.append(f"out of time after {number - 1} of {plan.rounds} rounds: {subjects[0].name} …")
             return
         for subject in subjects:
-            if subject.prepare:
-                subject.prepare(plan.seconds)
-            sample = subject.measure(plan.seconds)
+            sample = _round(subject, plan.seconds)
             results.samples[subject.name].append(sample)
             speed = f"{sample.calls_per_s:9,.0f} calls/s {sample.cpu_us:7,.0f} µs"
             plan.say(f"{number}/{plan.rounds} {subject.name:22} {speed}")
+
+
+def _round(subject: Subject, seconds: float) -> Sample:
+    try:
+        if subject.prepare:
+            subject.prepare(seconds)
+        return subject.measure(seconds)
+    except BenchError as error:
+        raise BenchError(f"{subject.name}: {error}") from error
 
 
 def served(
@@ -107,39 +129,44 @@ def served(
     buyers: Buyers | None = None,
     buyer_calls: int = 0,
     core_count: int | None = None,
+    may_fail: bool = False,
 ) -> Callable[[float], Sample]:
-    """A measurement of a server under load. Every call must succeed and reach as many buyers as it should.
+    """A measurement of a server under load. Every call must reach as many buyers as it should, or nearly; unless some
+    `may_fail`, every call must succeed.
 
     `core_count`: the server has so many cores, of which the load uses a part; the sample is scaled to all of them.
     """
 
     def measure(seconds: float) -> Sample:
-        asked_before = buyers.answer_count() if buyers else 0
+        asked_before = buyers.settled_count() if buyers else 0
         cpu_before_s = server.cpu_seconds()
         seen = load(seconds)
         cpu_s = server.cpu_seconds() - cpu_before_s
         asked = buyers.answer_count() - asked_before if buyers else 0
-        _check(seen, asked if buyers else None, buyer_calls)
-        calls_per_s = seen.calls / seen.elapsed_s
+        _check(seen, asked if buyers else None, buyer_calls, may_fail=may_fail)
+        calls_per_s = seen.answered_per_s
         left = core_count - seen.client_cpu_s / seen.elapsed_s if core_count else 1.0
         return Sample(
             calls_per_s=calls_per_s,
-            cpu_us=cpu_s / seen.calls * 1e6,
+            cpu_us=cpu_s / seen.elapsed_s / calls_per_s * 1e6,
             p50_ms=seen.p50_ms,
+            p90_ms=seen.p90_ms,
             p99_ms=seen.p99_ms,
+            p999_ms=seen.p999_ms,
             resident_mib=server.resident_bytes() / 2**20,
             busy=cpu_s / seen.elapsed_s,
             outbound_per_s=asked / seen.elapsed_s,
+            failed=seen.failures / seen.calls,
             scaled_per_s=calls_per_s * (core_count or 1) / left,
         )
 
     return measure
 
 
-def _check(seen: Load, asked: int | None, buyer_calls: int) -> None:
-    if not seen.calls:
+def _check(seen: Load, asked: int | None, buyer_calls: int, *, may_fail: bool) -> None:
+    if seen.calls == seen.failures:
         raise BenchError("no call was answered")
-    if seen.failures > seen.calls / 1000:
-        raise BenchError(f"{seen.failures} of {seen.calls} calls failed")
-    if asked is not None and not 0 <= asked - seen.calls * buyer_calls <= IN_FLIGHT * buyer_calls:
+    if seen.failures > seen.calls / 1000 and not may_fail:
+        raise BenchError(f"{seen.failures} of {seen.calls} calls failed {seen.why}".rstrip())
+    if asked is not None and not 0 <= asked - seen.calls * buyer_calls <= UNTOLD * buyer_calls:
         raise BenchError(f"{seen.calls} calls made {asked} calls to buyers instead of {buyer_calls} each")

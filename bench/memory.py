@@ -41,7 +41,7 @@ def measure_memory(lab: Lab, plan: Plan, results: Results) -> None:
 def _hold(lab: Lab, server: Served, count: int) -> int:
     """Keep so many pings in flight once; the most memory seen meanwhile."""
     command = [sys.executable, "-m", "bench.grpc_calls", "load", "--config", "bench/ghz/ping.json"]
-    command += ["--total", str(count), "--in-flight", str(count), server.grpc]
+    command += ["--total", str(count), "--concurrency", str(count), server.grpc]
     child = lab.start(f"hold-{count}", command)
     peak_bytes = 0
     while child.is_running():

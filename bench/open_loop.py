@@ -14,7 +14,11 @@ from typing import cast
 
 import uvloop
 
-CONNECTIONS = 1_000  # open before the first call; while all are busy a call is not offered, and said so
+from bench.load import PERCENTILES
+
+CONNECTIONS = 1_000  # at most; open before the first call. While all are busy a call is not offered, and said so
+FEWEST, BUSY_S = 50, 0.5  # a connection for each call of so long, and some more
+SETTLE_S = 0.3  # from the last connection to the first call
 ANSWER_S = 10.0  # waited for at the end
 BODY = Path(__file__).with_name("calls") / "ping.json"
 
@@ -65,6 +69,7 @@ class OpenLoop:
         host, _, port = address.rpartition(":")
         self._place = (host, int(port))
         self._rate = rate
+        self._connections = min(CONNECTIONS, FEWEST + int(rate * BUSY_S))
         self._duration_s = duration_s
         self._idle: deque[Line] = deque()
         self._started_s = 0.0
@@ -78,8 +83,9 @@ class OpenLoop:
     async def run(self) -> None:
         """Connect, offer, then wait for the last answers."""
         loop = asyncio.get_running_loop()
-        for _ in range(CONNECTIONS):
+        for _ in range(self._connections):
             self._idle.append((await loop.create_connection(lambda: Line(self), *self._place))[1])
+        await asyncio.sleep(SETTLE_S)
         sent = 0
         self._started_s = time.perf_counter()
         last_s = 0.0
@@ -94,10 +100,10 @@ class OpenLoop:
             self.seen.others["not offered"] += due - len(lines)
             await asyncio.sleep(0.002)
         for _ in range(round(ANSWER_S / 0.05)):
-            if len(self._idle) == CONNECTIONS:
+            if len(self._idle) == self._connections:
                 break
             await asyncio.sleep(0.05)
-        self.seen.others["unanswered"] += CONNECTIONS - len(self._idle)
+        self.seen.others["unanswered"] += self._connections - len(self._idle)
 
     def hear(self, line: Line, outcome: str, sent_s: float) -> None:
         """An answer: accepted, or its HTTP status. A ping that finds no buyer, all being too slow, is not sold."""
@@ -116,6 +122,7 @@ def told(seen: Seen, duration_s: float) -> dict[str, object]:
     """The figures, times in ms where they are of answers; `others` is what should be nothing."""
     in_time = [at_s for at_s, _ in seen.sold if at_s <= duration_s]
     return {
+        **_load(seen, duration_s),
         "sold_per_s": len(in_time) / duration_s,
         "refused_per_s": len(seen.refused) / duration_s,
         "sold_ms": _quantiles([took_s for _, took_s in seen.sold]),
@@ -126,10 +133,23 @@ def told(seen: Seen, duration_s: float) -> dict[str, object]:
     }
 
 
+def _load(seen: Seen, duration_s: float) -> dict[str, object]:
+    """As bench/load.py reads it, with the latencies of those that were sold."""
+    missing = Counter({"refused": len(seen.refused)}) + seen.others
+    quantiles_ms = _quantiles([took_s for _, took_s in seen.sold])
+    return {
+        "calls": len(seen.sold) + missing.total(),
+        "elapsed_us": duration_s * 1e6,
+        **{f"{name}_us": quantiles_ms[name] * 1000 for name in PERCENTILES},
+        "failures": missing.total(),
+        "why": ", ".join(f"{count} {what}" for what, count in missing.items()),
+    }
+
+
 def _quantiles(latencies_s: list[float]) -> dict[str, float]:
     ordered = sorted(latencies_s) or [0.0]
     last = len(ordered) - 1
-    return {name: round(ordered[int(last * at)] * 1000, 2) for name, at in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+    return {name: round(ordered[int(last * at)] * 1000, 2) for name, at in (PERCENTILES | {"max": 1.0}).items()}
 
 
 def main() -> None:

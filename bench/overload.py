@@ -7,6 +7,7 @@ from typing import Any
 from bench.campaigns import CampaignShape
 from bench.lab import Lab, Served
 from bench.measure import Plan, Results
+from lexchange.config import Limits
 
 BUYERS = 5
 TIMES = 3  # the capacity
@@ -16,17 +17,16 @@ ROUNDS = 10  # of a plan's length, that the overload lasts
 
 def measure_overload(lab: Lab, plan: Plan, results: Results) -> None:
     """What is sold under overload ÷ at best, how soon the rest is told, and how soon all is well again."""
-    ours = lab.exchange([CampaignShape(urls=lab.buyers().urls[:BUYERS])])
+    shapes = [CampaignShape(urls=lab.buyers().urls[:BUYERS])]
+    ours = lab.exchange(shapes, limits={"queue_ms": Limits().queue_ms})
     closed = lab.generator.http(ours.http, "/ping", "ping")
     closed(1.0)
     at_rest_bytes = ours.resident_bytes()
-    peak = closed(plan.seconds * 2)
-    peak_per_s = peak.calls / peak.elapsed_s
+    peak_per_s = closed(plan.seconds * 2).answered_per_s
     plan.say(f"overload: {peak_per_s:,.0f} pings a second at best, now {TIMES} times as many are offered")
     over = _offer(lab, ours, peak_per_s * TIMES, plan.seconds * ROUNDS)
     after = _offer(lab, ours, peak_per_s * AFTER, plan.seconds * 2)
-    later_peak = closed(plan.seconds * 2)
-    peak_per_s = (peak_per_s + later_peak.calls / later_peak.elapsed_s) / 2  # the machine's pace changes
+    peak_per_s = (peak_per_s + closed(plan.seconds * 2).answered_per_s) / 2  # the machine's pace changes
     results.readings |= {
         "overload_goodput": over["sold_per_s"] / peak_per_s,
         "overload_refusal_ms": over["refused_ms"]["p50"],

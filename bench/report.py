@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 
+from bench.load import PERCENTILES
 from bench.measure import Results
 from bench.targets import judge
 
 Row = Sequence[str]
+MEASURED = ("measured", "calls/s", "CPU µs/call", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "RSS MiB", "cores busy")
 
 
-def render(results: Results, heading: Sequence[str]) -> str:
-    """Both tables, under lines about the machine and above notes."""
-    parts = [*heading, "", _table(_measured(results), "lrrrrrr"), "", _table(_judged(results), "lrrl")]
+def render(results: Results, heading: Sequence[str], *, is_whole: bool) -> str:
+    """Both tables, under lines about the machine and above notes. A whole run names what it could not measure, too."""
+    parts = [*heading, "", _table(_measured(results), "lrrrrrrrr"), "", _table(_judged(results, is_whole), "lrrl")]
     notes = [f"- {note}" for note in results.notes]
     return "\n".join([*parts, "", *notes]).rstrip() + "\n"
 
 
 def _measured(results: Results) -> list[Row]:
-    rows: list[Row] = [("measured", "calls/s", "CPU µs/call", "p50 ms", "p99 ms", "RSS MiB", "cores busy")]
+    rows: list[Row] = [MEASURED]
     for name, samples in results.samples.items():
         if not samples:
             continue
@@ -25,8 +27,7 @@ def _measured(results: Results) -> list[Row]:
                 results.labels[name],
                 f"{results.median(name, 'calls_per_s'):,.0f}",
                 f"{results.median(name, 'cpu_us'):,.0f}",
-                _milliseconds(results.median(name, "p50_ms")),
-                _milliseconds(results.median(name, "p99_ms")),
+                *(_milliseconds(results.median(name, f"{percentile}_ms")) for percentile in PERCENTILES),
                 f"{results.median(name, 'resident_mib'):.0f}",
                 f"{results.median(name, 'busy'):.2f}",
             )
@@ -34,9 +35,10 @@ def _measured(results: Results) -> list[Row]:
     return rows
 
 
-def _judged(results: Results) -> list[Row]:
+def _judged(results: Results, is_whole: bool) -> list[Row]:
     rows: list[Row] = [("ratio (median of rounds, lowest–highest)", "target", "now", "")]
-    return rows + [(row.label, row.target, row.found, row.verdict) for row in judge(results)]
+    judged = (row for row in judge(results) if is_whole or row.is_measured)
+    return rows + [(row.label, row.target, row.found, row.verdict) for row in judged]
 
 
 def _milliseconds(value: float) -> str:

@@ -3,13 +3,13 @@
 Exchange, database, buyers and load share all cores, whichever store is measured; the database's time counts as ours.
 """
 
-import json
 from dataclasses import replace
 
 from bench.buyers import Buyers
 from bench.campaigns import CampaignShape
 from bench.lab import Lab, Served
-from bench.measure import Plan, Results, Sample, Subject, interleave, served
+from bench.measure import Plan, Results, Subject, interleave, served
+from bench.subjects import Pings
 
 PROCESSES = (1, 2, 4)
 CONNECTIONS = 50  # which the kernel spreads over the processes
@@ -32,16 +32,7 @@ def measure_stores(lab: Lab, plan: Plan, results: Results) -> None:
 
 
 def _subjects(lab: Lab, name: str, label: str, ours: Served, buyers: Buyers) -> list[Subject]:
-    generator, body = lab.generator, lab.folder / f"posts-{name}.json"
-
-    def ping_before(seconds: float) -> None:
-        generator.write_posts(ours.grpc, seconds, body)
-
-    def post(seconds: float) -> Sample:
-        count = len(json.loads(body.read_text()))
-        load = generator.grpc(ours.grpc, "post", body=body, calls=count, connections=CONNECTIONS)
-        return served(ours, load, buyers=buyers, buyer_calls=1)(seconds)
-
+    generator = lab.generator
     test, ping = (generator.grpc(ours.grpc, call, connections=CONNECTIONS) for call in ("ping_test", "ping"))
     return [
         Subject(name=f"{name}_test", label=f"test-mode ping, {label}", measure=served(ours, test)),
@@ -50,5 +41,5 @@ def _subjects(lab: Lab, name: str, label: str, ours: Served, buyers: Buyers) -> 
             label=f"ping, 1 buyer, {label}",
             measure=served(ours, ping, buyers=buyers, buyer_calls=1),
         ),
-        Subject(name=f"{name}_post", label=f"post, 1 buyer, {label}", measure=post, prepare=ping_before),
+        Pings(lab, buyers).then_posts(f"{name}_post", f"post, 1 buyer, {label}", ours, connections=CONNECTIONS),
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bench.measure import Results, Sample
 
 KIB = 1024
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,11 @@ class Verdict:
     target: str
     found: str
     verdict: str
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is anything to judge."""
+        return self.verdict != NOT_MEASURED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,7 @@ class Ratio:
         target = f"≥ {self.at_least:g}" if self.at_least else "-"
         pairs = list(zip(results.samples.get(self.over, []), results.samples.get(self.under, []), strict=False))
         if not pairs:
-            return Verdict(label=self.label, target=target, found="-", verdict="not measured")
+            return Verdict(label=self.label, target=target, found="-", verdict=NOT_MEASURED)
         found = sorted(_speed(over, self.over_speed) / _speed(under, self.under_speed) for over, under in pairs)
         median = statistics.median(found)
         text = f"{_short(median)} ({_short(found[0])}–{_short(found[-1])})"
@@ -59,23 +65,57 @@ class Reading:
         """What came out."""
         found = results.readings.get(self.name)
         if found is None:
-            return Verdict(label=self.label, target=self.target, found="-", verdict="not measured")
+            return Verdict(label=self.label, target=self.target, found="-", verdict=NOT_MEASURED)
         text = f"{_short(found / self.scale)} {self.unit}".strip()
         is_met = self.at_least <= found <= self.at_most
         return Verdict(label=self.label, target=self.target, found=text, verdict=_met(is_met))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
-    """A target of work that has not begun."""
+class Added:
+    """By how many ms the 99th percentile of `name` exceeds that of `base`: the median of rounds, at most `at_most`."""
 
     label: str
-    target: str
+    name: str
+    base: str
+    at_most: float
 
     def judge(self, results: Results) -> Verdict:
-        """Nothing yet."""
-        return Verdict(label=self.label, target=self.target, found="-", verdict="later")
+        """What came out."""
+        target = f"≤ {self.at_most:g} ms"
+        pairs = zip(results.samples.get(self.name, []), results.samples.get(self.base, []), strict=False)
+        found = sorted(each.p99_ms - base.p99_ms for each, base in pairs)
+        if not found:
+            return Verdict(label=self.label, target=target, found="-", verdict=NOT_MEASURED)
+        median = statistics.median(found)
+        text = f"{_short(median)} ms ({_short(found[0])}–{_short(found[-1])})"
+        return Verdict(label=self.label, target=target, found=text, verdict=_met(median <= self.at_most))
 
+
+# No target: what others put in the same place.
+PEERS = (
+    Ratio(
+        label="gRPC test-mode ping, turbo ÷ grpc-go echo, by CPU",
+        over="peers_grpc",
+        under="go_echo",
+        over_speed="per_core_s",
+        under_speed="per_core_s",
+    ),
+    Ratio(
+        label="REST test-mode /ping, in process ÷ grpc-gateway and grpc-go echo", over="peers_rest", under="go_gateway"
+    ),
+    Ratio(
+        label="test-mode ping: our gateway over a channel ÷ grpc-gateway, in front of ours",
+        over="peers_channel",
+        under="peers_grpc_gateway",
+    ),
+    Ratio(
+        label="test-mode ping: our gateway over a channel ÷ Envoy, in front of ours",
+        over="peers_channel",
+        under="peers_envoy",
+    ),
+    Ratio(label="test-mode ping: REST in process ÷ Envoy in front of ours", over="peers_rest", under="peers_envoy"),
+)
 
 STORES = tuple(
     Ratio(
@@ -87,12 +127,35 @@ STORES = tuple(
     for count in (1, 2, 4)
 )
 
-TARGETS: tuple[Ratio | Reading | Later, ...] = (
+STORED = tuple(
+    Ratio(
+        label=f"{what}: {count} pings stored ÷ empty store",
+        over=f"stored_{number}_{name}",
+        under=f"stored_0_{name}",
+        at_least=0.9,
+    )
+    for number, count in ((10**6, "10⁶"), (10**7, "10⁷"))
+    for name, what in (("ping", "1-buyer ping"), ("post", "1-buyer post"))
+)
+
+LATENCIES = tuple(
+    Added(
+        label=f"p99 added over a 50 ms buyer at {percent} % of peak, open loop, {label}",
+        name=f"load_{percent}_{way}",
+        base="buyer_50ms",
+        at_most=at_most,
+    )
+    for way, label in (("grpc", "gRPC"), ("rest", "REST"))
+    for percent, at_most in ((10, 5), (50, 15))
+)
+
+TARGETS: tuple[Ratio | Reading | Added, ...] = (
     Ratio(
         label="gRPC test-mode ping, aio ÷ bare grpc.aio echo", over="grpc_test_aio", under="grpc_echo", at_least=0.85
     ),
     Ratio(label="gRPC test-mode ping, turbo ÷ bare grpc.aio echo", over="grpc_test", under="grpc_echo", at_least=3.5),
     Ratio(label="REST test-mode /ping, in process ÷ Starlette echo", over="rest_test", under="http_echo", at_least=0.6),
+    *PEERS,
     Ratio(label="5-buyer gRPC ping, aio ÷ FastAPI peer", over="grpc_5_aio", under="peer_5", at_least=14),
     Ratio(label="5-buyer gRPC ping, turbo ÷ FastAPI peer", over="grpc_5", under="peer_5", at_least=35),
     Ratio(label="5-buyer REST /ping ÷ FastAPI peer", over="rest_5", under="peer_5", at_least=25),
@@ -105,8 +168,9 @@ TARGETS: tuple[Ratio | Reading | Later, ...] = (
         at_least=0.4,
         over_speed="outbound_per_s",
     ),
-    Later(label="p99 added over a 50 ms buyer at 10 % / 50 % of peak, open loop", target="≤ 5 / ≤ 15 ms"),
-    Later(label="10⁷ rows stored ÷ empty store", target="≥ 0.9"),
+    *LATENCIES,
+    *STORED,
+    Reading(label="start with 1,000 campaigns", name="start_1000_s", target="< 2 s", at_most=2, unit="s"),
     Ratio(label="1,000 campaigns ÷ 1 campaign", over="campaigns_1000", under="campaigns_1", at_least=0.95),
     Ratio(label="40,000-ZIP filters ÷ none", over="zips_40000", under="zips_none", at_least=0.95),
     Ratio(
@@ -127,6 +191,14 @@ TARGETS: tuple[Ratio | Reading | Later, ...] = (
     Reading(
         label="memory of an open ping",
         name="open_ping_bytes",
+        target="0 (≤ 0.1 KiB)",
+        at_most=0.1 * KIB,
+        unit="KiB",
+        scale=KIB,
+    ),
+    Reading(
+        label="memory of an open ping, of those in the fullest store",
+        name="stored_open_ping_bytes",
         target="0 (≤ 0.1 KiB)",
         at_most=0.1 * KIB,
         unit="KiB",

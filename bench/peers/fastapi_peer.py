@@ -3,7 +3,7 @@
 Honest on purpose: one shared httpx client with the pool it is fastest with, all buyers asked at once, the same fields
 of the same types checked, the same key check and filter, one commit with synchronous=FULL before the answer, uvicorn
 on uvloop and httptools. It has no caps, no reload, no late answers and no address check. It runs in an environment of
-its own (bench/requirements.txt).
+its own (bench/requirements/fastapi.txt).
 """
 
 import argparse

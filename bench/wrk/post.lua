@@ -11,6 +11,7 @@ function done(summary, latency, requests)
   local errors = summary.errors
   local failures = errors.connect + errors.read + errors.write + errors.status + errors.timeout
   io.write(string.format(
-    '\n{"calls":%.0f,"elapsed_us":%.0f,"p50_us":%.0f,"p99_us":%.0f,"failures":%.0f}\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), failures))
+    '\n{"calls":%.0f,"elapsed_us":%.0f,"p50_us":%.0f,"p90_us":%.0f,"p99_us":%.0f,"p999_us":%.0f,"failures":%.0f}\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(90), latency:percentile(99),
+    latency:percentile(99.9), failures))
 end

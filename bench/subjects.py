@@ -1,0 +1,68 @@
+"""What most groups measure: calls under which a server stands, with buyers behind it or without."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.buyers import Buyers
+from bench.lab import Lab, Served
+from bench.load import IN_FLIGHT, LoadFor
+from bench.measure import Sample, Subject, served
+
+
+def under(load: LoadFor, server: Served, name: str, label: str) -> Subject:
+    """A server under a load that reaches no buyer."""
+    return Subject(name=name, label=label, measure=served(server, load))
+
+
+@dataclass(frozen=True, slots=True)
+class Pings:
+    """Pings that each reach as many buyers as they should."""
+
+    lab: Lab
+    buyers: Buyers
+
+    def over_grpc(
+        self,
+        name: str,
+        label: str,
+        server: Served,
+        buyer_calls: int,
+        *,
+        call: str = "ping",
+        body: Path | None = None,
+    ) -> Subject:
+        """`call` names a file of bench/ghz, `body` one with other requests than that names."""
+        return self._subject(name, label, server, buyer_calls, self.lab.generator.grpc(server.grpc, call, body=body))
+
+    def over_rest(
+        self,
+        name: str,
+        label: str,
+        server: Served,
+        buyer_calls: int,
+        *,
+        call: str = "ping",
+        in_flight: int = IN_FLIGHT,
+    ) -> Subject:
+        """`call` names a file of bench/calls."""
+        load = self.lab.generator.http(server.http, "/ping", call, in_flight=in_flight)
+        return self._subject(name, label, server, buyer_calls, load)
+
+    def then_posts(self, name: str, label: str, server: Served, *, connections: int | None = None) -> Subject:
+        """Posts to the winners of pings that are made before each round, every id used once."""
+        generator, body = self.lab.generator, self.lab.folder / f"posts-{name}.json"
+
+        def ping_before(seconds: float) -> None:
+            generator.write_posts(server.grpc, seconds, body)
+
+        def post(seconds: float) -> Sample:
+            count = len(json.loads(body.read_text()))
+            load = generator.grpc(server.grpc, "post", body=body, calls=count, connections=connections)
+            return served(server, load, buyers=self.buyers, buyer_calls=1)(seconds)
+
+        return Subject(name=name, label=label, measure=post, prepare=ping_before)
+
+    def _subject(self, name: str, label: str, server: Served, buyer_calls: int, load: LoadFor) -> Subject:
+        measure = served(server, load, buyers=self.buyers, buyer_calls=buyer_calls)
+        return Subject(name=name, label=label, measure=measure)
