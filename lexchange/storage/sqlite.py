@@ -26,7 +26,7 @@ import aiosqlite
 
 from lexchange import failpoints
 from lexchange.errors import ConfigError, StorageError
-from lexchange.storage.connector import Row, Statement, Unit, UnitResult, Value, bulk_runs
+from lexchange.storage.connector import Room, Row, Statement, Unit, UnitResult, Value, bulk_runs
 from lexchange.storage.lane import Lane
 from lexchange.storage.schema import Opening, pending
 
@@ -113,6 +113,14 @@ class SqliteConnector:
 
     async def make_room(self, now_ms: int) -> None:
         """Nothing: a file grows."""
+
+    async def rooms(self, table: str) -> Sequence[Room]:
+        """None: what is deleted makes room for what comes."""
+        return ()
+
+    async def drop_room(self, room: Room) -> bool:
+        """There is none."""
+        return False
 
     async def aclose(self) -> None:
         """Commit what waits, then close."""
