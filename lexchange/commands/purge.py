@@ -137,13 +137,12 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = os.fdopen(
-                os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
-            )  # it holds people's data
+            place = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # it holds people's data
         except FileExistsError:
             raise ConfigError(f"--archive {path}: expected a path where nothing is") from None
         except OSError as error:
             raise ConfigError(f"--archive {path}: cannot write there: {error.strerror}") from error
+        self._file = os.fdopen(place, "wb")
 
     def __enter__(self) -> "Archive":
         return self
