@@ -36,6 +36,7 @@ INSERT_ROWS = 64  # in one statement at most: 15 columns each, far below SQLite'
 # with this 0.10 s, and 1.4 times the throughput).
 BUSY_POLL_S = 0.0004
 READ_BUSY_MS = 20  # another process may be opening or closing the file; the loop waits no longer for it
+LOG_BYTES = 64 << 20  # what a log that a long read has let grow is cut to, as soon as it begins anew
 PAGE_BYTES = 8_192  # a ping with 20 buyers takes three quarters of the CPU that it takes on pages of 4,096
 
 # Errors that are the statement's own; all others are the database's and concern whoever writes now.
@@ -287,6 +288,7 @@ def _connect(file: str, busy_timeout_ms: int) -> sqlite3.Connection:
     try:
         # In WAL, the level at which a commit survives a power loss.
         _patiently(connection, "PRAGMA synchronous = FULL", busy_timeout_ms)
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     except sqlite3.Error:
         connection.close()
         raise
