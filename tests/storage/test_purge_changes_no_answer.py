@@ -29,7 +29,8 @@ AGES = {
 }
 REMEMBER_MS = Limits().idempotency_h * HOUR_MS
 ENDS = [LeadState.DELIVERED, LeadState.REJECTED, LeadState.FAILED, LeadState.UNKNOWN]
-WAY_BACK = 6
+LIMITS = (2, 30)  # a day, in total
+WAY_BACK = 3
 
 few = st.integers(0, 2)
 campaigns = st.sampled_from(sorted(AGES))
@@ -37,6 +38,8 @@ acts = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([1, 11, 25, 47, 73])),
     st.tuples(st.just("ping"), campaigns, few, st.booleans()),
     st.tuples(st.just("post"), st.integers(1, WAY_BACK), few),
+    st.tuples(st.just("sale"), campaigns, few),
+    st.tuples(st.just("sale"), campaigns, few),
     st.tuples(st.just("direct_post"), campaigns, few),
     st.tuples(st.just("end"), st.integers(1, WAY_BACK), st.sampled_from(ENDS)),
     st.tuples(st.just("call"), few, few),
@@ -116,10 +119,17 @@ class Twins:
         here, there = await self.claim(campaign, digest, None)
         assert here == there
 
+    async def do_sale(self, campaign: str, digest: int) -> None:
+        await self.do_direct_post(campaign, digest)
+        await self.do_end(1, LeadState.DELIVERED)
+
     async def claim(self, campaign: str, digest: int, ping_id: str | None) -> tuple[ClaimOutcome, ClaimOutcome]:
         self.number += 1
         now_ms = self.clock.now_ms()
-        takes = [CapTake(counter=counter, amount=1, limit=3) for counter in _counters(campaign, now_ms // DAY_MS)]
+        takes = [
+            CapTake(counter=counter, amount=1, limit=limit)
+            for counter, limit in zip(_counters(campaign, now_ms // DAY_MS), LIMITS, strict=True)
+        ]
         lead = replace(old_lead(self.number, now_ms, ping_id=ping_id, campaign=campaign), takes=takes)
         since_ms = now_ms - WINDOW_H * HOUR_MS
         mark = Fingerprint(campaign=campaign, scope_key="", digest=str(digest), since_ms=since_ms)
