@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"gone": gone, "seconds": round(time.monotonic() - began, 3)}, indent=2))
     else:
-        print("\n".join(f"{count:,} {NAMES[part]}" for part, count in gone.items()) or "nothing was due")
+        print("\n".join(f"{NAMES[part]}: {count:,}" for part, count in gone.items()) or "nothing was due")
     return 0
 
 
@@ -127,7 +127,7 @@ async def _rests(store: Store, limits: Limits) -> int:
 
 def _as_text(counts: dict[str, dict[str, int]]) -> str:
     lines = [
-        f"{campaign}: {count:,} {NAMES[part]}" for campaign, parts in counts.items() for part, count in parts.items()
+        f"{campaign}: {NAMES[part]}: {count:,}" for campaign, parts in counts.items() for part, count in parts.items()
     ]
     return "\n".join(lines) or "nothing is due"
 
@@ -170,4 +170,4 @@ class Progress:
         """Write a line, if it is time."""
         if time.monotonic() >= self._told_s + LINE_S:
             self._told_s = time.monotonic()
-            print(f"{count:,} {NAMES[part]} so far, up to {reached}", file=sys.stderr, flush=True)
+            print(f"{NAMES[part]}: {count:,} so far, up to {reached}", file=sys.stderr, flush=True)
