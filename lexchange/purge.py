@@ -194,7 +194,7 @@ async def _purge_on(
         except StorageError as error:
             log_event("purge_failed", error=str(error))
             continue
-        if found := {name: count for name, count in gone.items() if count}:
+        if found := {str(name): count for name, count in gone.items() if count}:
             log_event("purged", **found)
 
 

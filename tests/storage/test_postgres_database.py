@@ -9,7 +9,8 @@ import pytest
 from lexchange.clock import Clock
 from lexchange.errors import ConfigError, StorageError
 from lexchange.ids import Ids
-from lexchange.storage import Store, place_of, statements
+from lexchange.retention import Part
+from lexchange.storage import Store, place_of, purges, statements
 from lexchange.storage.postgres.sql import numbered
 from tests.storage.examples import NOW_MS, a_lead, a_ping
 from tests.storage.servers import PASSWORD, TEMPLATE, PostgresServer, Servers, migrate, run_apart
@@ -185,6 +186,9 @@ async def test_month_that_comes_too_late_stays_in_the_default(place: str):
         *(statements.UNKNOWN_LEADS, statements.FIND_DUPLICATES, statements.ADD_FINGERPRINT, statements.TAKE_CAP),
         *(statements.DROP_FINGERPRINTS, statements.GIVE_HOLDS_BACK, statements.DROP_EXPIRED_HOLDS),
         *(statements.GIVE_EXPIRED_HOLDS_BACK, statements.RECENT_PINGS),
+        *(*purges.DROP.values(), *purges.DROP_LATE_ANSWERS.values(), purges.DROP_FINGERPRINTS, purges.DROP_DELIVERIES),
+        *(purges.FORGET_LATE_ANSWERS, purges.BLANK_LEAD, purges.DROP_COUNTER, purges.DROP_CALL, purges.CALL_PAGE),
+        *(purges.COUNTER_PAGE, *(purges.page_sql(part, 2) for part in Part)),
     ],
 )
 async def test_statement_can_use_an_index(place: str, sql: str):
