@@ -12,7 +12,7 @@ from functools import lru_cache
 from lexchange.caps import ended_before
 from lexchange.frozen import frozen
 from lexchange.lead import BuyerPing, Lead, Ping
-from lexchange.retention import Due, Part
+from lexchange.retention import DAY_MS, Due, Part
 from lexchange.storage.connector import Connector, Row, Statement, Value
 from lexchange.storage.rows import lead_record, leads, pings
 from lexchange.storage.units import COUNTERS
@@ -34,21 +34,21 @@ LOOKED_AT = {
     Part.LEAD_DATA: "lead_id, campaign, updated_ms, state, record",
 }
 
-# What keeps a row besides its campaign and its age. One parameter each: the time.
+# What keeps a row besides its campaign and its age. One parameter each: see `settled_ms`.
 MAY_GO = {
     Part.PINGS: f"""expires_ms <= ? AND (lead_id IS NULL
-        OR NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = pings.lead_id AND NOT ({FINAL})))""",  # noqa: S608
+        OR NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = pings.lead_id AND NOT ({FINAL})))""",  # noqa: S608 - our own names
     Part.LEADS: f"updated_ms <= ? AND {FINAL}",
     # The mark of values that have gone; within a value its quotes would be written otherwise.
     Part.LEAD_DATA: f"""updated_ms <= ? AND {FINAL} AND record NOT LIKE '%"data_purged_ms":1%'""",
 }
 
-BLANK_LEAD = f"UPDATE leads SET record = ? WHERE campaign = ? AND lead_id = ? AND {FINAL} RETURNING lead_id"  # noqa: S608
+BLANK_LEAD = f"UPDATE leads SET record = ? WHERE campaign = ? AND lead_id = ? AND {FINAL} RETURNING lead_id"  # noqa: S608 - our own names
 
 IDS = ", ".join("?" * PURGED_ROWS)  # always so many, so that few statements have to be kept prepared
 
 DROP = {
-    part: f"DELETE FROM {TABLE[part]} WHERE {KEY[part]} IN ({IDS}) AND {MAY_GO[part]} RETURNING {KEY[part]}"  # noqa: S608
+    part: f"DELETE FROM {TABLE[part]} WHERE {KEY[part]} IN ({IDS}) AND {MAY_GO[part]} RETURNING {KEY[part]}"  # noqa: S608 - our own names
     for part in (Part.PINGS, Part.LEADS)
 }
 
@@ -56,16 +56,16 @@ DROP = {
 DROP_LATE_ANSWERS = {
     part: f"""
 DELETE FROM late_answers WHERE owner_id IN ({IDS})
-    AND NOT EXISTS (SELECT 1 FROM {TABLE[part]} WHERE {KEY[part]} = late_answers.owner_id)"""  # noqa: S608
+    AND NOT EXISTS (SELECT 1 FROM {TABLE[part]} WHERE {KEY[part]} = late_answers.owner_id)"""  # noqa: S608 - our own names
     for part in (Part.PINGS, Part.LEADS)
 }
 DROP_FINGERPRINTS = f"""
 DELETE FROM fingerprints WHERE lead_id IN ({IDS})
-    AND NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = fingerprints.lead_id)"""  # noqa: S608
+    AND NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = fingerprints.lead_id)"""  # noqa: S608 - our own names
 DROP_DELIVERIES = """
 DELETE FROM past_deliveries WHERE delivery_id > ? AND delivery_id < ?
     AND NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = past_deliveries.lead_id)"""
-FORGET_LATE_ANSWERS = f"DELETE FROM late_answers WHERE owner_id IN ({IDS})"  # noqa: S608
+FORGET_LATE_ANSWERS = f"DELETE FROM late_answers WHERE owner_id IN ({IDS})"  # noqa: S608 - our own names
 
 COUNTER_PAGE = "SELECT counter FROM cap_counters WHERE counter > ? AND counter < ? ORDER BY counter LIMIT ?"
 DROP_COUNTER = "DELETE FROM cap_counters WHERE counter = ? RETURNING counter"
@@ -104,7 +104,13 @@ class Purges:
     async def page(self, due: Due, after: str, now_ms: int) -> Page | None:
         """The next rows behind `after` that are old enough, whosever they are; None when there is none."""
         sql, prefix = page_sql(due.part, len(due.campaigns)), PREFIX[due.part]
-        params: tuple[Value, ...] = (*due.campaigns, now_ms, after or prefix, id_at(prefix, due.before_ms), WALKED_ROWS)
+        params: tuple[Value, ...] = (
+            *due.campaigns,
+            settled_ms(due.part, now_ms),
+            after or prefix,
+            id_at(prefix, due.before_ms),
+            WALKED_ROWS,
+        )
         rows = await self._connector.scan(sql, params)
         ids = tuple(row[0] for row in rows if row[1])
         most = BLANKED_ROWS if due.part is Part.LEAD_DATA else PURGED_ROWS
@@ -115,7 +121,11 @@ class Purges:
 
     async def count(self, due: Due, now_ms: int) -> dict[str, int]:
         """How many rows of each campaign are due."""
-        params: tuple[Value, ...] = (*due.campaigns, now_ms, id_at(PREFIX[due.part], due.before_ms))
+        params: tuple[Value, ...] = (
+            *due.campaigns,
+            settled_ms(due.part, now_ms),
+            id_at(PREFIX[due.part], due.before_ms),
+        )
         return dict(await self._connector.scan(_count_sql(due.part, len(due.campaigns)), params))
 
     async def read(self, part: Part, page: Page) -> Sequence[Ping | Lead]:
@@ -129,7 +139,10 @@ class Purges:
     async def drop(self, part: Part, page: Page, now_ms: int) -> int:
         """Delete what a page has found due, and all that belongs to it; how many rows of the table itself."""
         ids = _padded(page.ids)
-        unit = [Statement(sql=DROP[part], params=(*ids, now_ms)), Statement(sql=DROP_LATE_ANSWERS[part], params=ids)]
+        unit = [
+            Statement(sql=DROP[part], params=(*ids, settled_ms(part, now_ms))),
+            Statement(sql=DROP_LATE_ANSWERS[part], params=ids),
+        ]
         if part is Part.LEADS:
             unit.append(Statement(sql=DROP_FINGERPRINTS, params=ids))
             unit.append(Statement(sql=DROP_DELIVERIES, params=_deliveries(page)))
@@ -202,6 +215,11 @@ def _blank(lead: Lead) -> Statement:
 
 def _drop_counter(counter: str) -> Statement:
     return Statement(sql=DROP_COUNTER, params=(counter,), locks=f"counter {counter}", shares=COUNTERS)
+
+
+def settled_ms(part: Part, now_ms: int) -> int:
+    """When a ping must have expired, and a lead have come to its end: whoever settled it may look at it for a day."""
+    return now_ms if part is Part.PINGS else now_ms - DAY_MS
 
 
 def id_at(prefix: str, moment_ms: int) -> str:

@@ -7,7 +7,7 @@ first, so that whatever ends a drop, nothing is left that nobody would find.
 from lexchange.frozen import frozen
 from lexchange.retention import Due, Part
 from lexchange.storage.connector import Connector, Room, Statement, Value
-from lexchange.storage.purges import DEL, KEY, PREFIX, TABLE, id_at, page_sql
+from lexchange.storage.purges import DEL, KEY, PREFIX, TABLE, id_at, page_sql, settled_ms
 
 SURVEYED_ROWS = 5_000
 BATCH_ROWS = 500
@@ -49,7 +49,13 @@ class Rooms:
         sql = f"""
 SELECT MAX({key}), COUNT(*), CAST(COALESCE(SUM(is_due), 0) AS BIGINT)
 FROM ({page_sql(due.part, len(due.campaigns))}) AS page"""  # noqa: S608 - our own names
-        params: tuple[Value, ...] = (*due.campaigns, now_ms, after or room.begin, room.end, SURVEYED_ROWS)
+        params: tuple[Value, ...] = (
+            *due.campaigns,
+            settled_ms(due.part, now_ms),
+            after or room.begin,
+            room.end,
+            SURVEYED_ROWS,
+        )
         ((last, row_count, due_count),) = await self._connector.scan(sql, params)
         goes_on = row_count == SURVEYED_ROWS
         return Survey(after=last if goes_on else "", row_count=row_count, is_due=row_count == due_count)

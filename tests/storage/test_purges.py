@@ -124,6 +124,14 @@ async def test_a_lead_whose_end_is_not_known_never_goes_nor_its_ping(store: Stor
     assert await rows(store) == {}
 
 
+async def test_a_lead_that_was_settled_today_is_there_for_a_day(store: Store) -> None:
+    """Whoever said what became of it may look at it."""
+    lead = await keep(store, old_lead(1), LeadState.UNKNOWN)
+    assert await store.audit.resolve_lead(lead.lead_id, LeadState.DELIVERED, note="they have it", now_ms=NOW_MS)
+    assert await purge(store, NOW_MS + DAY_MS - 1, home=replace(AGES, lead_data_days=1)) == {}
+    assert await purge(store, NOW_MS + DAY_MS, home=replace(AGES, lead_data_days=1)) == {"lead_data": 1, "leads": 1}
+
+
 async def test_a_ping_that_may_be_posted_never_goes(store: Store) -> None:
     """Whatever the retention says: it is there, and it can be claimed."""
     ping = old_ping(1)
