@@ -35,6 +35,11 @@ def buyer_of_owner(owner: str) -> tuple[str, str]:
     return campaign, buyer
 
 
+def campaign_of(counter: str) -> str:
+    """The campaign that a counter belongs to."""
+    return counter.partition(":")[0]
+
+
 def lead_takes(
     caps: tuple[Cap, ...],
     owner: str,

@@ -117,7 +117,7 @@ class Exchange:
         route = self.catalog.route(lead.src)
         if route is None or route.live.campaign.campaign != lead.campaign or not _has_repeatable(route, lead):
             return
-        ping = await self._store.find_ping(lead.ping_id) if lead.ping_id else None
+        ping = await self._store.find_ping(lead.ping_id, campaign=lead.campaign) if lead.ping_id else None
         if ping is not None:
             offers = offers_of_ping(route, ping, lead, with_followers=True)
         else:
@@ -131,7 +131,7 @@ class Exchange:
         """Who calls, and what is wrong with his data. A post asks nobody, so that a promise is kept at any rate."""
         route = authorise(self.catalog, call, limits=self._limits, pepper=self._identity.pepper)
         per_second = route.source.ping_limit_per_second if is_asking else None
-        if not self._rates.admit(route.owner, per_second, self._clock.now_ms()):
+        if per_second is not None and not self._rates.admit(route.owner, per_second, self._clock.now_ms()):
             raise RequestRefused(Reason.RATE_LIMITED)
         return route, route.live.schema.check(call.data, stage)
 
@@ -144,7 +144,7 @@ class Exchange:
             return await self._no_sale(draft.unsold(reason))
 
         async def on_late(late: list[BuyerPing]) -> None:
-            await self._store.record_late_answers(draft.ping_id, late)
+            await self._store.record_late_answers(route.live.campaign.campaign, draft.ping_id, late)
 
         values = self._values(route, data, now_ms, ping_id=draft.ping_id)
         bids = await self._collect_bids(route, values, deadline, on_late)
@@ -245,7 +245,9 @@ class Exchange:
         checked = with_ping_id(checked, call.ping_id)
         if reason := early_rejection(route, call, TrafficType.PING_POST, checked):
             return answers.rejected_post(reason, checked.problems)
-        ping = await self._store.find_ping(call.ping_id) if is_ping_id(call.ping_id) else None
+        ping = None
+        if is_ping_id(call.ping_id):
+            ping = await self._store.find_ping(call.ping_id, campaign=lead.campaign)
         if ping is None or not _is_postable(ping, lead):
             return answers.rejected_post(Reason.INVALID_PING_ID)
         frozen = route.live.campaign.frozen_fields
@@ -275,7 +277,7 @@ class Exchange:
             return await self._keep_unsold(lead, reason, progress)
 
         async def on_late(late: list[BuyerPing]) -> None:
-            await self._store.record_late_answers(lead.lead_id, late)
+            await self._store.record_late_answers(lead.campaign, lead.lead_id, late)
 
         rule = self._rule(route, moves_on=AFTER_REJECTION_OR_UNSENT, may_pass_over=True)
         values = self._values(route, lead.data, lead.created_ms, ping_id=None, lead_id=lead.lead_id)
@@ -359,7 +361,7 @@ class Exchange:
         return result.outcome is ClaimOutcome.CLAIMED
 
     async def _already_posted(self, lead: Lead) -> PostAnswer:
-        first = await self._store.audit.find_lead_of_ping(lead.ping_id or "")
+        first = await self._store.find_lead_of_ping(lead.ping_id or "", campaign=lead.campaign)
         return answers.already_posted(first) if first else answers.rejected_post(Reason.INVALID_PING_ID)
 
     async def _keep_unsold(self, lead: Lead, reason: Reason, progress: Progress) -> PostAnswer:

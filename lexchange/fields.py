@@ -15,6 +15,9 @@ from lexchange.config import Limits
 from lexchange.field_types import FIELD_TYPES, Fits
 from lexchange.frozen import frozen
 
+MOST_BYTES_A_CHARACTER = 4  # in UTF-8
+_TEST_MODES = {"": False, "0": False, "false": False, "1": True, "true": True}
+
 
 class Stage(StrEnum):
     """Which of the two calls the data came with. A direct post counts as a post."""
@@ -45,20 +48,45 @@ class Schema:
     """A campaign's fields, ready to check data. Made by `compile_schema`."""
 
     known: frozenset[str]
+    required: dict[Stage, frozenset[str]]
+    typed: tuple[tuple[str, Fits], ...]
     rows: dict[Stage, tuple[_Row, ...]]  # all but Test_Mode
-    test_mode_stages: frozenset[Stage]  # where Test_Mode must be said
     value_bytes: int
 
     def check(self, data: Mapping[str, str], stage: Stage) -> Checked:
         """Check the data of one call. Blank counts as absent; Test_Mode is read, but never kept."""
+        return self._flawless(data, stage) or self._judged(data, stage)
+
+    def _flawless(self, data: Mapping[str, str], stage: Stage) -> Checked | None:
+        """Data of which there is nothing to say, as nearly all are: looked at as a whole, which is four times as fast."""
+        values = data.values()
+        if not (
+            self.required[stage] <= data.keys() <= self.known
+            and all(values)
+            and "".join(values).isprintable()
+            and max(map(len, values), default=0) <= self.value_bytes // MOST_BYTES_A_CHARACTER
+            and not any(map(str.isspace, values))
+        ):
+            return None
+        kept = dict(data)
+        is_test = TEST_MODE_FIELD in kept and _TEST_MODES.get(kept.pop(TEST_MODE_FIELD))
+        if is_test is None:
+            return None
+        for name, fits in self.typed:
+            if name in kept and not fits(kept[name]):
+                return None
+        return Checked(data=kept, dropped=(), problems=(), is_test=is_test)
+
+    def _judged(self, data: Mapping[str, str], stage: Stage) -> Checked:
+        """Field by field, with all that is wrong."""
         kept: dict[str, str] = {}
         problems: list[FieldProblem] = []
         is_test = read_test_mode(data)
         if isinstance(is_test, FieldProblem):
             problems.append(is_test)
-        elif stage in self.test_mode_stages and not data.get(TEST_MODE_FIELD):
+        elif TEST_MODE_FIELD in self.required[stage] and not data.get(TEST_MODE_FIELD):
             problems.append(_missing(TEST_MODE_FIELD))
-        surely_short = self.value_bytes // 4  # UTF-8 takes at most 4 bytes for a character
+        surely_short = self.value_bytes // MOST_BYTES_A_CHARACTER
         for name, missing, fits, misfit in self.rows[stage]:
             value = data.get(name)
             if not value or value.isspace():
@@ -84,25 +112,26 @@ def compile_schema(fields: tuple[FieldSpec, ...], limits: Limits) -> Schema:
     """The schema of a campaign's fields, in their order. SRC, KEY and ping_id never count as data."""
     apart = {TEST_MODE_FIELD, *(field.name for field in ENVELOPE_FIELDS)}
     specs = [field for field in fields if field.name not in apart]
+    known = frozenset([TEST_MODE_FIELD, *(field.name for field in specs)])
     required = {
-        Stage.PING: {field.name for field in fields if field.required_on_ping},
-        Stage.POST: {field.name for field in fields if field.required_on_post},
+        Stage.PING: known & {field.name for field in fields if field.required_on_ping},
+        Stage.POST: known & {field.name for field in fields if field.required_on_post},
     }
+    rows = {stage: tuple(_row(field, field.name in required[stage]) for field in specs) for stage in Stage}
     return Schema(
-        known=frozenset([TEST_MODE_FIELD, *(field.name for field in specs)]),
-        rows={stage: tuple(_row(field, field.name in required[stage]) for field in specs) for stage in Stage},
-        test_mode_stages=frozenset(stage for stage in Stage if TEST_MODE_FIELD in required[stage]),
+        known=known,
+        required=required,
+        typed=tuple((name, fits) for name, _, fits, _ in rows[Stage.PING] if fits),
+        rows=rows,
         value_bytes=limits.value_bytes,
     )
 
 
 def read_test_mode(data: Mapping[str, str]) -> bool | FieldProblem:
     """Whether the call is a test. Any text but these is a problem, so that a typo never goes live."""
-    text = data.get(TEST_MODE_FIELD, "")
-    if text in {"", "0", "false"}:
-        return False
-    if text in {"1", "true"}:
-        return True
+    is_test = _TEST_MODES.get(data.get(TEST_MODE_FIELD, ""))
+    if is_test is not None:
+        return is_test
     return FieldProblem(field=TEST_MODE_FIELD, code="invalid_value", message="expected 1, true, 0 or false")
 
 

@@ -100,7 +100,7 @@ class Market:
         if not route.live.has_caps:
             return {}
         if route.live.has_holds:
-            await self._store.release_expired_holds(now_ms)
+            await self._store.release_expired_holds(route.live.campaign.campaign, now_ms)
         counters = [
             take.counter
             for live in route.live.buyers.values()

@@ -86,7 +86,7 @@ class Purge:
             page = await purges.page(part, self._marks.get(key, ""), now_ms)
             if page is None:
                 return
-            if page.ids:
+            if page.due:
                 rows = await purges.read(part.part, page) if keep or part.part is Part.LEAD_DATA else []
                 if keep:
                     await asyncio.to_thread(keep, rows)
@@ -150,11 +150,12 @@ class Purge:
             await self._rest(began)
             if not after:
                 break
-        while True:
-            began = _now()
-            if not await rooms.empty(everybody.part, room):
-                break
-            await self._rest(began)
+        for campaign in everybody.campaigns:
+            is_left = True
+            while is_left:
+                began = _now()
+                is_left = await rooms.empty(everybody.part, campaign, room)
+                await self._rest(began)
         for _ in range(DROP_TRIES):
             if await rooms.drop(room):
                 gone[everybody.part] += row_count

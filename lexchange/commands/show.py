@@ -43,12 +43,12 @@ async def _explain(options: argparse.Namespace) -> dict[str, Any] | None:
     wanted, shows_data = options.id, options.data
     async with existing_store(options.store) as store:
         if wanted.startswith("PING-"):
-            ping = await store.find_ping(wanted)
+            ping = await store.audit.find_ping(wanted)
             lead = await store.audit.find_lead_of_ping(wanted)
             return explain_ping(ping, lead, shows_data=shows_data) if ping else None
         find = store.audit.find_delivery if wanted.startswith("DEL-") else store.audit.find_lead
         lead = await find(wanted)
-        if lead and lead.ping_id and (ping := await store.find_ping(lead.ping_id)):
+        if lead and lead.ping_id and (ping := await store.audit.find_ping(lead.ping_id)):
             return explain_ping(ping, lead, shows_data=shows_data)
         return explain_lead(lead, shows_data=shows_data) if lead else None
 

@@ -25,13 +25,18 @@ class Audit:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
 
+    async def find_ping(self, ping_id: str) -> Ping | None:
+        """The ping with this id, of whatever campaign."""
+        found = pings(await self._connector.read(statements.FIND_ANY_PING, (ping_id,)))
+        return found[0] if found else None
+
     async def find_lead(self, lead_id: str) -> Lead | None:
         """The lead with this id."""
         return await self._lead(statements.FIND_LEAD, (lead_id,))
 
     async def find_lead_of_ping(self, ping_id: str) -> Lead | None:
         """The lead that consumed this ping."""
-        return await self._lead(statements.FIND_LEAD_OF_PING, (ping_id,))
+        return await self._lead(statements.FIND_LEAD_OF_ANY_PING, (ping_id,))
 
     async def find_delivery(self, delivery_id: str) -> Lead | None:
         """The lead one of whose attempts has this id."""

@@ -28,6 +28,11 @@ FINAL = "leads.state NOT IN ('claimed', 'sending', 'unknown')"
 PREFIX = {Part.PINGS: "PING-", Part.LEADS: "L-", Part.LEAD_DATA: "L-"}
 TABLE = {Part.PINGS: "pings", Part.LEADS: "leads", Part.LEAD_DATA: "leads"}
 KEY = {Part.PINGS: "ping_id", Part.LEADS: "lead_id", Part.LEAD_DATA: "lead_id"}
+# Tables of what belongs to a row, and the column that names it. Deliveries are found by their own time instead.
+BELONGING: dict[Part, dict[str, str]] = {
+    Part.PINGS: {"late_answers": "owner_id"},
+    Part.LEADS: {"late_answers": "owner_id", "fingerprints": "lead_id"},
+}
 LOOKED_AT = {
     Part.PINGS: "ping_id, campaign, expires_ms, lead_id",
     Part.LEADS: "lead_id, campaign, updated_ms, state",
@@ -36,8 +41,8 @@ LOOKED_AT = {
 
 # What keeps a row besides its campaign and its age. One parameter each: see `settled_ms`.
 MAY_GO = {
-    Part.PINGS: f"""expires_ms <= ? AND (lead_id IS NULL
-        OR NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = pings.lead_id AND NOT ({FINAL})))""",  # noqa: S608 - our own names
+    Part.PINGS: f"""expires_ms <= ? AND (lead_id IS NULL OR NOT EXISTS (SELECT 1 FROM leads
+        WHERE leads.campaign = pings.campaign AND leads.lead_id = pings.lead_id AND NOT ({FINAL})))""",  # noqa: S608 - our own names
     Part.LEADS: f"updated_ms <= ? AND {FINAL}",
     # The mark of values that have gone; within a value its quotes would be written otherwise.
     Part.LEAD_DATA: f"""updated_ms <= ? AND {FINAL} AND record NOT LIKE '%"data_purged_ms":1%'""",
@@ -45,30 +50,13 @@ MAY_GO = {
 
 BLANK_LEAD = f"UPDATE leads SET record = ? WHERE campaign = ? AND lead_id = ? AND {FINAL} RETURNING lead_id"  # noqa: S608 - our own names
 
-IDS = ", ".join("?" * PURGED_ROWS)  # always so many, so that few statements have to be kept prepared
-
-DROP = {
-    part: f"DELETE FROM {TABLE[part]} WHERE {KEY[part]} IN ({IDS}) AND {MAY_GO[part]} RETURNING {KEY[part]}"  # noqa: S608 - our own names
-    for part in (Part.PINGS, Part.LEADS)
-}
-
-# What belongs to rows that have gone: by the ids of the page, deliveries by the time that it is of.
-DROP_LATE_ANSWERS = {
-    part: f"""
-DELETE FROM late_answers WHERE owner_id IN ({IDS})
-    AND NOT EXISTS (SELECT 1 FROM {TABLE[part]} WHERE {KEY[part]} = late_answers.owner_id)"""  # noqa: S608 - our own names
-    for part in (Part.PINGS, Part.LEADS)
-}
-DROP_FINGERPRINTS = f"""
-DELETE FROM fingerprints WHERE lead_id IN ({IDS})
-    AND NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = fingerprints.lead_id)"""  # noqa: S608 - our own names
+FORGET_LATE_ANSWERS = "DELETE FROM late_answers WHERE campaign = ? AND owner_id = ?"
 DROP_DELIVERIES = """
-DELETE FROM past_deliveries WHERE delivery_id > ? AND delivery_id < ?
-    AND NOT EXISTS (SELECT 1 FROM leads WHERE leads.lead_id = past_deliveries.lead_id)"""
-FORGET_LATE_ANSWERS = f"DELETE FROM late_answers WHERE owner_id IN ({IDS})"  # noqa: S608 - our own names
+DELETE FROM past_deliveries WHERE campaign = ? AND delivery_id > ? AND delivery_id < ? AND NOT EXISTS (
+    SELECT 1 FROM leads WHERE leads.campaign = past_deliveries.campaign AND leads.lead_id = past_deliveries.lead_id)"""
 
-COUNTER_PAGE = "SELECT counter FROM cap_counters WHERE counter > ? AND counter < ? ORDER BY counter LIMIT ?"
-DROP_COUNTER = "DELETE FROM cap_counters WHERE counter = ? RETURNING counter"
+COUNTER_PAGE = "SELECT counter FROM cap_counters WHERE campaign = ? AND counter > ? ORDER BY counter LIMIT ?"
+DROP_COUNTER = "DELETE FROM cap_counters WHERE campaign = ? AND counter = ? RETURNING counter"
 
 CALL_PAGE = """
 SELECT src, idempotency_key, created_ms FROM remembered_calls
@@ -78,11 +66,11 @@ DROP_CALL = "DELETE FROM remembered_calls WHERE src = ? AND idempotency_key = ? 
 
 @frozen
 class Page:
-    """Rows that were looked at, up to the key `to`, and the ids of those that are due."""
+    """Rows that were looked at, up to the key `to`, and the ids of those that are due, by campaign."""
 
     after: str
     to: str
-    ids: tuple[str, ...]
+    due: Mapping[str, tuple[str, ...]]
 
 
 @frozen
@@ -103,50 +91,50 @@ class Purges:
 
     async def page(self, due: Due, after: str, now_ms: int) -> Page | None:
         """The next rows behind `after` that are old enough, whosever they are; None when there is none."""
-        sql, prefix = page_sql(due.part, len(due.campaigns)), PREFIX[due.part]
-        params: tuple[Value, ...] = (
-            *due.campaigns,
-            settled_ms(due.part, now_ms),
-            after or prefix,
-            id_at(prefix, due.before_ms),
-            WALKED_ROWS,
-        )
-        rows = await self._connector.scan(sql, params)
-        ids = tuple(row[0] for row in rows if row[1])
+        prefix = PREFIX[due.part]
+        after = after or prefix
+        whose = (*due.campaigns, settled_ms(due.part, now_ms))
+        params: tuple[Value, ...] = (*whose, after, id_at(prefix, due.before_ms), WALKED_ROWS)
+        rows = await self._connector.scan(page_sql(due.part, len(due.campaigns)), params)
+        if not rows:
+            return None
         most = BLANKED_ROWS if due.part is Part.LEAD_DATA else PURGED_ROWS
-        if len(ids) > most:
-            ids = ids[:most]
-            return Page(after=after or prefix, to=ids[-1], ids=ids)
-        return Page(after=after or prefix, to=rows[-1][0], ids=ids) if rows else None
+        found = [row for row in rows if row[2]]
+        to = found[most - 1][0] if len(found) > most else rows[-1][0]
+        by_campaign: dict[str, tuple[str, ...]] = {}
+        for key, campaign, _ in found[:most]:
+            by_campaign[campaign] = (*by_campaign.get(campaign, ()), key)
+        return Page(after=after, to=to, due=by_campaign)
 
     async def count(self, due: Due, now_ms: int) -> dict[str, int]:
         """How many rows of each campaign are due."""
-        params: tuple[Value, ...] = (
-            *due.campaigns,
-            settled_ms(due.part, now_ms),
-            id_at(PREFIX[due.part], due.before_ms),
-        )
-        return dict(await self._connector.scan(_count_sql(due.part, len(due.campaigns)), params))
+        sql, before = _count_sql(due.part, len(due.campaigns)), id_at(PREFIX[due.part], due.before_ms)
+        params: tuple[Value, ...] = (*due.campaigns, settled_ms(due.part, now_ms), before)
+        return dict(await self._connector.scan(sql, params))
 
-    async def read(self, part: Part, page: Page) -> Sequence[Ping | Lead]:
+    async def read(self, part: Part, page: Page) -> list[Ping | Lead]:
         """The rows of a page that are due, whole."""
-        view = "ping_rows" if part is Part.PINGS else "lead_rows"
-        key = KEY[part]
-        sql = f"SELECT * FROM {view} WHERE {key} IN ({IDS}) ORDER BY {key}"  # noqa: S608 - our own names
-        rows = await self._connector.scan(sql, _padded(page.ids))
-        return pings(rows) if part is Part.PINGS else leads(rows)
+        found: list[Ping | Lead] = []
+        for campaign, ids in page.due.items():
+            marks = padded(ids)
+            rows = await self._connector.scan(_read_sql(part, len(marks)), (campaign, *marks))
+            found += pings(rows) if part is Part.PINGS else leads(rows)
+        return found
 
     async def drop(self, part: Part, page: Page, now_ms: int) -> int:
         """Delete what a page has found due, and all that belongs to it; how many rows of the table itself."""
-        ids = _padded(page.ids)
-        unit = [
-            Statement(sql=DROP[part], params=(*ids, settled_ms(part, now_ms))),
-            Statement(sql=DROP_LATE_ANSWERS[part], params=ids),
-        ]
-        if part is Part.LEADS:
-            unit.append(Statement(sql=DROP_FINGERPRINTS, params=ids))
-            unit.append(Statement(sql=DROP_DELIVERIES, params=_deliveries(page)))
-        return len((await self._connector.write(tuple(unit))).rows[0])
+        drops, belongings = [], []
+        for campaign, ids in page.due.items():
+            marks = padded(ids)
+            drops.append(Statement(sql=drop_sql(part, len(marks)), params=(campaign, *marks, settled_ms(part, now_ms))))
+            belongings += [
+                Statement(sql=drop_belonging_sql(part, table, len(marks)), params=(campaign, *marks))
+                for table in BELONGING[part]
+            ]
+            if part is Part.LEADS:
+                belongings.append(Statement(sql=DROP_DELIVERIES, params=(campaign, *_deliveries(page))))
+        result = await self._connector.write((*drops, *belongings))
+        return sum(map(len, result.rows[: len(drops)]))
 
     async def blank(self, found: Sequence[Lead], kept_fields: Mapping[str, Sequence[str]], now_ms: int) -> int:
         """Take what leads say of a person, but for these fields of each campaign; how many it was taken of.
@@ -156,9 +144,9 @@ class Purges:
         if not found:
             return 0
         unit = [_blank(blanked(lead, kept_fields.get(lead.campaign, ()), now_ms)) for lead in found]
-        late = Statement(sql=FORGET_LATE_ANSWERS, params=_padded(tuple(lead.lead_id for lead in found)))
-        result = await self._connector.write((*unit, late))
-        return sum(map(len, result.rows[:-1]))
+        late = [Statement(sql=FORGET_LATE_ANSWERS, params=(lead.campaign, lead.lead_id)) for lead in found]
+        result = await self._connector.write((*unit, *late))
+        return sum(map(len, result.rows[: len(unit)]))
 
     # --------------------------------------------------------------------------------------- counters and calls
 
@@ -167,10 +155,9 @@ class Purges:
 
         A give-back to one that is gone finds nothing to change, and no lead of its window is there any more.
         """
-        begin, end = after or (f"{campaign}:",), f"{campaign};"  # the character behind the colon
-        rows = await self._connector.scan(COUNTER_PAGE, (*begin, end, WALKED_ROWS))
+        rows = await self._connector.scan(COUNTER_PAGE, (campaign, *(after or ("",)), WALKED_ROWS))
         over = [counter for (counter,) in rows if ended_before(counter, before)]
-        return _step(rows, await self._write_each(map(_drop_counter, over)))
+        return _step(rows, await self._write_each(_drop_counter(campaign, counter) for counter in over))
 
     async def drop_calls(self, before_ms: int, after: tuple[str, ...]) -> Step:
         """Delete calls whose idempotency keys are forgotten, a page of them."""
@@ -213,8 +200,8 @@ def _blank(lead: Lead) -> Statement:
     return Statement(sql=BLANK_LEAD, params=(lead_record(lead), lead.campaign, lead.lead_id))
 
 
-def _drop_counter(counter: str) -> Statement:
-    return Statement(sql=DROP_COUNTER, params=(counter,), locks=f"counter {counter}", shares=COUNTERS)
+def _drop_counter(campaign: str, counter: str) -> Statement:
+    return Statement(sql=DROP_COUNTER, params=(campaign, counter), locks=f"counter {counter}", shares=COUNTERS)
 
 
 def settled_ms(part: Part, now_ms: int) -> int:
@@ -233,8 +220,9 @@ def _deliveries(page: Page) -> tuple[str, str]:
     return f"{DEL}{first}", id_at(DEL, int(last, 16) + DELIVERY_MS)
 
 
-def _padded(ids: tuple[str, ...]) -> tuple[str, ...]:
-    return ids + ids[-1:] * (PURGED_ROWS - len(ids))
+def padded(ids: tuple[str, ...]) -> tuple[str, ...]:
+    """As many as some power of two, so that few different statements have to be kept prepared."""
+    return ids + ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
 
 
 def _marks(count: int) -> str:
@@ -246,7 +234,7 @@ def page_sql(part: Part, campaign_count: int) -> str:
     """The query for a page of ids, each with whether it is due."""
     table, key = TABLE[part], KEY[part]
     return f"""
-SELECT {key}, CASE WHEN campaign IN ({_marks(campaign_count)}) AND {MAY_GO[part]} THEN 1 ELSE 0 END AS is_due
+SELECT {key}, campaign, CASE WHEN campaign IN ({_marks(campaign_count)}) AND {MAY_GO[part]} THEN 1 ELSE 0 END AS is_due
 FROM (SELECT {LOOKED_AT[part]} FROM {table} WHERE {key} > ? AND {key} < ? ORDER BY {key} LIMIT ?) AS {table}
 ORDER BY {key}"""  # noqa: S608 - our own names
 
@@ -257,3 +245,26 @@ def _count_sql(part: Part, campaign_count: int) -> str:
 SELECT campaign, COUNT(*) FROM {TABLE[part]}
 WHERE campaign IN ({_marks(campaign_count)}) AND {MAY_GO[part]} AND {KEY[part]} < ?
 GROUP BY campaign ORDER BY campaign"""  # noqa: S608 - our own names
+
+
+@lru_cache(maxsize=64)
+def _read_sql(part: Part, id_count: int) -> str:
+    view, key = "ping_rows" if part is Part.PINGS else "lead_rows", KEY[part]
+    return f"SELECT * FROM {view} WHERE campaign = ? AND {key} IN ({_marks(id_count)}) ORDER BY {key}"  # noqa: S608 - our own names
+
+
+@lru_cache(maxsize=64)
+def drop_sql(part: Part, id_count: int) -> str:
+    """The statement that deletes so many rows of a campaign that may go."""
+    table, key = TABLE[part], KEY[part]
+    return f"""
+DELETE FROM {table} WHERE campaign = ? AND {key} IN ({_marks(id_count)}) AND {MAY_GO[part]} RETURNING {key}"""  # noqa: S608 - our own names
+
+
+@lru_cache(maxsize=64)
+def drop_belonging_sql(part: Part, belonging: str, id_count: int) -> str:
+    """The statement that deletes what belonged to so many rows of a campaign, where they have gone."""
+    table, key, owner = TABLE[part], KEY[part], BELONGING[part][belonging]
+    return f"""
+DELETE FROM {belonging} WHERE campaign = ? AND {owner} IN ({_marks(id_count)}) AND NOT EXISTS (
+    SELECT 1 FROM {table} WHERE {table}.campaign = {belonging}.campaign AND {table}.{key} = {belonging}.{owner})"""  # noqa: S608 - our own names

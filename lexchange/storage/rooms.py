@@ -7,20 +7,10 @@ first, so that whatever ends a drop, nothing is left that nobody would find.
 from lexchange.frozen import frozen
 from lexchange.retention import Due, Part
 from lexchange.storage.connector import Connector, Room, Statement, Value
-from lexchange.storage.purges import DEL, KEY, PREFIX, TABLE, id_at, page_sql, settled_ms
+from lexchange.storage.purges import BELONGING, DEL, KEY, PREFIX, TABLE, id_at, page_sql, settled_ms
 
 SURVEYED_ROWS = 5_000
 BATCH_ROWS = 500
-
-# The table, its key, the bounds of what goes with a month of pings or leads. A delivery is never older than its lead.
-BELONGING = {
-    Part.PINGS: (("late_answers", "owner_id", PREFIX[Part.PINGS]),),
-    Part.LEADS: (
-        ("late_answers", "owner_id", PREFIX[Part.LEADS]),
-        ("fingerprints", "lead_id", PREFIX[Part.LEADS]),
-        ("past_deliveries", "delivery_id", DEL),
-    ),
-}
 
 
 @frozen
@@ -49,28 +39,32 @@ class Rooms:
         sql = f"""
 SELECT MAX({key}), COUNT(*), CAST(COALESCE(SUM(is_due), 0) AS BIGINT)
 FROM ({page_sql(due.part, len(due.campaigns))}) AS page"""  # noqa: S608 - our own names
-        params: tuple[Value, ...] = (
-            *due.campaigns,
-            settled_ms(due.part, now_ms),
-            after or room.begin,
-            room.end,
-            SURVEYED_ROWS,
-        )
+        whose = (*due.campaigns, settled_ms(due.part, now_ms))
+        params: tuple[Value, ...] = (*whose, after or room.begin, room.end, SURVEYED_ROWS)
         ((last, row_count, due_count),) = await self._connector.scan(sql, params)
         goes_on = row_count == SURVEYED_ROWS
         return Survey(after=last if goes_on else "", row_count=row_count, is_due=row_count == due_count)
 
-    async def empty(self, part: Part, room: Room) -> bool:
-        """Delete a batch of what belongs to the rows of a month; False when nothing is left."""
-        for table, key, prefix in BELONGING[part]:
+    async def empty(self, part: Part, campaign: str, room: Room) -> bool:
+        """Delete a batch of what belongs to a campaign's rows of a month; False when nothing is left."""
+        belonging = BELONGING[part] | ({"past_deliveries": "delivery_id"} if part is Part.LEADS else {})
+        for table, key in belonging.items():
+            prefix = DEL if table == "past_deliveries" else PREFIX[part]  # a delivery is never older than its lead
             begin, end = (f"{prefix}{bound.removeprefix(PREFIX[part])}" for bound in (room.begin, room.end))
-            sql = f"""
-DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {key} >= ? AND {key} < ? LIMIT {BATCH_ROWS})
-RETURNING {key}"""  # noqa: S608 - our own names
-            if (await self._connector.write((Statement(sql=sql, params=(begin, end)),))).rows[0]:
+            sql = empty_sql(table, key)
+            params = (campaign, campaign, begin, end, BATCH_ROWS)
+            if (await self._connector.write((Statement(sql=sql, params=params),))).rows[0]:
                 return True
         return False
 
     async def drop(self, room: Room) -> bool:
         """Drop a month; False when it is in use, so that it is to be tried again."""
         return await self._connector.drop_room(room)
+
+
+def empty_sql(table: str, key: str) -> str:
+    """The statement that deletes a batch of a campaign's rows between two keys."""
+    return f"""
+DELETE FROM {table} WHERE campaign = ? AND {key} IN (
+    SELECT {key} FROM {table} WHERE campaign = ? AND {key} >= ? AND {key} < ? LIMIT ?)
+RETURNING {key}"""  # noqa: S608 - our own names

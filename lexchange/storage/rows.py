@@ -40,11 +40,13 @@ LEAD_RECORD = tuple(each.name for each in fields(Lead) if each.name not in LEAD_
 
 _ping_values = attrgetter(*PING_COLUMNS)
 _lead_values = attrgetter(*LEAD_COLUMNS)
+_ping_record = attrgetter(*PING_RECORD)
+_lead_record = attrgetter(*LEAD_RECORD)
 
 
 def ping_row(ping: Ping) -> tuple[Value, ...]:
     """The columns of `pings`."""
-    return (*_ping_values(ping), _json({name: getattr(ping, name) for name in PING_RECORD}))
+    return (*_ping_values(ping), _json(dict(zip(PING_RECORD, _ping_record(ping), strict=True))))
 
 
 def pings(rows: Iterable[Row]) -> list[Ping]:
@@ -59,7 +61,7 @@ def lead_row(lead: Lead) -> tuple[Value, ...]:
 
 def lead_record(lead: Lead) -> str:
     """The `record` of a lead."""
-    return _json({name: getattr(lead, name) for name in LEAD_RECORD})
+    return _json(dict(zip(LEAD_RECORD, _lead_record(lead), strict=True)))
 
 
 def leads(rows: Iterable[Row]) -> list[Lead]:

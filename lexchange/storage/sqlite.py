@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from urllib.parse import quote
 
@@ -249,7 +249,7 @@ def _insert(connection: sqlite3.Connection, sql: str, statements: Sequence[State
     start = 0
     while start < len(statements):
         count = min(INSERT_ROWS, 1 << ((len(statements) - start).bit_length() - 1))
-        values = [value for statement in statements[start : start + count] for value in statement.params]
+        values = list(chain.from_iterable(statement.params for statement in statements[start : start + count]))
         connection.execute(f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}", values)
         start += count
 

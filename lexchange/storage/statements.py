@@ -3,6 +3,9 @@
 A CAST names the type of a parameter where PostgreSQL could not tell it.
 
 A state changes in one guarded statement that returns its row, never by reading, deciding here, and writing.
+
+Each names the campaign (a remembered call its source) of the rows that it touches, and so the one shard that they are
+in where a database is spread over many; tests/storage/test_shards.py knows the few that do not, and why.
 """
 
 # ---------------------------------------------------------------------------------------------------------- pings
@@ -12,11 +15,11 @@ INSERT INTO pings (ping_id, campaign, src, is_test, created_ms, expires_ms, stat
     payout_micros, config_version, repeat_key, lead_id, record)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
-FIND_PING = "SELECT * FROM ping_rows WHERE ping_id = ?"
+FIND_PING = "SELECT * FROM ping_rows WHERE campaign = ? AND ping_id = ?"
 
 # The latest equal ping whose answer may be given again.
 FIND_REPEAT = """
-SELECT * FROM ping_rows WHERE ping_id = (
+SELECT * FROM ping_rows WHERE campaign = ? AND ping_id = (
     SELECT ping_id FROM pings
     WHERE repeat_key = ? AND campaign = ? AND src = ? AND is_test = 0 AND state IN ('offered', 'no_sale')
         AND created_ms >= ? AND expires_ms > ?
@@ -25,15 +28,16 @@ SELECT * FROM ping_rows WHERE ping_id = (
 # A ping is consumed once, by the source that made it, while it lives, by a post of its own kind.
 CLAIM_PING = """
 UPDATE pings SET state = 'claimed', lead_id = ?
-WHERE ping_id = ? AND src = ? AND is_test = ? AND state = 'offered' AND expires_ms > ?
+WHERE campaign = ? AND ping_id = ? AND src = ? AND is_test = ? AND state = 'offered' AND expires_ms > ?
 RETURNING ping_id"""
 
-FIND_CLAIM = "SELECT lead_id FROM pings WHERE ping_id = ? AND src = ? AND is_test = ? AND state = 'claimed'"
+FIND_CLAIM = """
+SELECT lead_id FROM pings WHERE campaign = ? AND ping_id = ? AND src = ? AND is_test = ? AND state = 'claimed'"""
 
 INSERT_LATE_ANSWER = """
-INSERT INTO late_answers (owner_id, buyer, answer)
-VALUES (?, ?, ?)
-ON CONFLICT (owner_id, buyer) DO UPDATE SET answer = excluded.answer"""
+INSERT INTO late_answers (campaign, owner_id, buyer, answer)
+VALUES (?, ?, ?, ?)
+ON CONFLICT (campaign, owner_id, buyer) DO UPDATE SET answer = excluded.answer"""
 
 # ---------------------------------------------------------------------------------------------------------- leads
 
@@ -48,59 +52,57 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 MOVE_LEAD = """
 UPDATE leads SET updated_ms = ?, state = ?, reason = ?, delivery_id = ?, buyer = ?, price_micros = ?,
     payout_micros = ?, record = ?
-WHERE lead_id = ? AND state IN (?, ?)
+WHERE campaign = ? AND lead_id = ? AND state IN (?, ?)
 RETURNING lead_id"""
 
 KEEP_DELIVERY = """
-INSERT INTO past_deliveries (delivery_id, lead_id) VALUES (?, ?) ON CONFLICT (delivery_id) DO NOTHING"""
+INSERT INTO past_deliveries (campaign, delivery_id, lead_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"""
 
-FIND_LEAD = "SELECT * FROM lead_rows WHERE lead_id = ?"
-
-FIND_LEAD_OF_PING = "SELECT * FROM lead_rows WHERE lead_id = (SELECT lead_id FROM pings WHERE ping_id = ?)"
-
-FIND_DELIVERY = """
-SELECT * FROM lead_rows WHERE lead_id = (
-    SELECT lead_id FROM leads WHERE delivery_id = ?
-    UNION ALL SELECT lead_id FROM past_deliveries WHERE delivery_id = ? LIMIT 1)"""
+FIND_LEAD_OF_PING = """
+SELECT * FROM lead_rows WHERE campaign = ? AND lead_id = (
+    SELECT lead_id FROM pings WHERE campaign = ? AND ping_id = ?)"""
 
 # ----------------------------------------------------------------------------------------------------------- caps
 
 # Granted only while the counter stays at or below the limit: one statement, so two takers cannot both fit.
 TAKE_CAP = """
-INSERT INTO cap_counters (counter, used)
-SELECT CAST(? AS TEXT), CAST(? AS BIGINT) WHERE CAST(? AS BIGINT) <= CAST(? AS BIGINT)
-ON CONFLICT (counter) DO UPDATE SET used = cap_counters.used + excluded.used
+INSERT INTO cap_counters (campaign, counter, used)
+SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE CAST(? AS BIGINT) <= CAST(? AS BIGINT)
+ON CONFLICT (campaign, counter) DO UPDATE SET used = cap_counters.used + excluded.used
 WHERE cap_counters.used + excluded.used <= ?
 RETURNING counter"""
 
 # Also settles a final price (a negative amount adds). Without a limit: the money is owed, whatever the cap says.
-GIVE_CAP_BACK = "UPDATE cap_counters SET used = used - ? WHERE counter = ?"
+GIVE_CAP_BACK = "UPDATE cap_counters SET used = used - ? WHERE campaign = ? AND counter = ?"
 
-HOLD_CAP = "INSERT INTO cap_holds (ping_id, counter, amount, expires_ms) VALUES (?, ?, ?, ?)"
+HOLD_CAP = "INSERT INTO cap_holds (campaign, ping_id, counter, amount, expires_ms) VALUES (?, ?, ?, ?, ?)"
 
 GIVE_HOLDS_BACK = """
 UPDATE cap_counters SET used = used - (
-    SELECT amount FROM cap_holds WHERE cap_holds.ping_id = ? AND cap_holds.counter = cap_counters.counter)
-WHERE counter IN (SELECT counter FROM cap_holds WHERE ping_id = ?)"""
+    SELECT amount FROM cap_holds
+    WHERE cap_holds.campaign = ? AND cap_holds.ping_id = ? AND cap_holds.counter = cap_counters.counter)
+WHERE campaign = ? AND counter IN (SELECT counter FROM cap_holds WHERE campaign = ? AND ping_id = ?)"""
 
-DROP_HOLDS = "DELETE FROM cap_holds WHERE ping_id = ?"
+DROP_HOLDS = "DELETE FROM cap_holds WHERE campaign = ? AND ping_id = ?"
 
 # Both see the same holds, because units happen one after another: no hold is given back twice.
 GIVE_EXPIRED_HOLDS_BACK = """
 UPDATE cap_counters SET used = used - (
     SELECT SUM(amount) FROM cap_holds
-    WHERE cap_holds.counter = cap_counters.counter AND cap_holds.expires_ms <= ?)
-WHERE counter IN (SELECT counter FROM cap_holds WHERE expires_ms <= ?)"""
+    WHERE cap_holds.campaign = ? AND cap_holds.counter = cap_counters.counter AND cap_holds.expires_ms <= ?)
+WHERE campaign = ? AND counter IN (SELECT counter FROM cap_holds WHERE campaign = ? AND expires_ms <= ?)"""
 
-EXPIRED_HOLDS = "SELECT counter FROM cap_holds WHERE expires_ms <= ? LIMIT 1"
+EXPIRED_HOLDS = "SELECT counter FROM cap_holds WHERE campaign = ? AND expires_ms <= ? LIMIT 1"
 
-DROP_EXPIRED_HOLDS = "DELETE FROM cap_holds WHERE expires_ms <= ? RETURNING counter"
+DROP_EXPIRED_HOLDS = "DELETE FROM cap_holds WHERE campaign = ? AND expires_ms <= ? RETURNING counter"
 
 
 def read_counters(count: int) -> str:
-    """The query for that many counters."""
+    """The query for that many counters of one campaign."""
     marks = ", ".join("?" * count)
-    return f"SELECT counter, used FROM cap_counters WHERE counter IN ({marks})"  # noqa: S608 - question marks only
+    return f"""
+SELECT counter, used FROM cap_counters
+WHERE campaign = ? AND counter IN ({marks})"""  # noqa: S608 - question marks only
 
 
 # ----------------------------------------------------------------------------------------------------- duplicates
@@ -112,7 +114,7 @@ SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(
     WHERE campaign = ? AND digest = ? AND scope_key = ? AND created_ms >= ? AND lead_id <> ?)
 RETURNING lead_id"""
 
-DROP_FINGERPRINTS = "DELETE FROM fingerprints WHERE lead_id = ?"
+DROP_FINGERPRINTS = "DELETE FROM fingerprints WHERE campaign = ? AND lead_id = ?"
 
 # The latest comes last, so that it is the one a dict keeps.
 FIND_DUPLICATES = """
@@ -168,7 +170,7 @@ END_LEASE = "DELETE FROM workers WHERE worker = ?"
 
 LEASES = "SELECT worker, lease_until_ms FROM workers"
 
-LEAD_UNTOUCHED = "SELECT lead_id FROM leads WHERE lead_id = ? AND updated_ms = ?"
+LEAD_UNTOUCHED = "SELECT lead_id FROM leads WHERE campaign = ? AND lead_id = ? AND updated_ms = ?"
 
 # ---------------------------------------------------------------------------------------------- buyers' health
 
@@ -212,6 +214,17 @@ RECORD_CONFIG = """
 INSERT INTO config_versions (version, loaded_ms, summary) VALUES (?, ?, ?) ON CONFLICT (version) DO NOTHING"""
 
 # --------------------------------------------------------------------------------------------------- operators' reads
+
+FIND_ANY_PING = "SELECT * FROM ping_rows WHERE ping_id = ?"
+
+FIND_LEAD = "SELECT * FROM lead_rows WHERE lead_id = ?"
+
+FIND_LEAD_OF_ANY_PING = "SELECT * FROM lead_rows WHERE lead_id = (SELECT lead_id FROM pings WHERE ping_id = ?)"
+
+FIND_DELIVERY = """
+SELECT * FROM lead_rows WHERE lead_id = (
+    SELECT lead_id FROM leads WHERE delivery_id = ?
+    UNION ALL SELECT lead_id FROM past_deliveries WHERE delivery_id = ? LIMIT 1)"""
 
 # Filters look at the newest rows only, so that a rare reason does not read the whole table.
 RECENT_PINGS = """

@@ -9,8 +9,10 @@ A caller that is cancelled while it waits leaves its transition to happen; one t
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 
+from lexchange.caps import campaign_of
 from lexchange.errors import ConfigError
 from lexchange.lead import IN_FLIGHT, BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
 from lexchange.storage import statements, units
@@ -20,7 +22,7 @@ from lexchange.storage.contents import Contents
 from lexchange.storage.postgres import Bounds, PostgresConnector, redacted
 from lexchange.storage.purges import Purges
 from lexchange.storage.rooms import Rooms
-from lexchange.storage.rows import pings
+from lexchange.storage.rows import leads, pings
 from lexchange.storage.schema import Opening
 from lexchange.storage.sqlite import SqliteConnector, back_up_file
 from lexchange.storage.values import (
@@ -84,19 +86,19 @@ class Store:
         """
         return _full_cap((await self._connector.write(units.record_ping(ping, holds))).failed_guard)
 
-    async def find_ping(self, ping_id: str) -> Ping | None:
-        """The ping, with the late answers that have come in."""
-        return _only(pings(await self._connector.read(statements.FIND_PING, (ping_id,))))
+    async def find_ping(self, ping_id: str, *, campaign: str) -> Ping | None:
+        """The campaign's ping, with the late answers that have come in."""
+        return _only(pings(await self._connector.read(statements.FIND_PING, (campaign, ping_id))))
 
     async def find_repeat(self, campaign: str, src: str, repeat_key: str, *, since_ms: int, now_ms: int) -> Ping | None:
         """The latest equal live ping since `since_ms` that is unexpired and unclaimed, offered or not sold."""
-        params = (repeat_key, campaign, src, since_ms, now_ms)
+        params = (campaign, repeat_key, campaign, src, since_ms, now_ms)
         return _only(pings(await self._connector.read(statements.FIND_REPEAT, params)))
 
-    async def record_late_answers(self, owner_id: str, answers: Sequence[BuyerPing]) -> None:
+    async def record_late_answers(self, campaign: str, owner_id: str, answers: Sequence[BuyerPing]) -> None:
         """Replace those buyers' entries in the auction of a ping, or of a direct post's lead: `owner_id` is its id."""
         if answers:
-            await self._connector.write(units.record_late_answers(owner_id, answers))
+            await self._connector.write(units.record_late_answers(campaign, owner_id, answers))
 
     # ------------------------------------------------------------------------------------------------------ leads
 
@@ -116,7 +118,9 @@ class Store:
         ping holds are given back in the same step, so they are neither missing nor counted twice. With a `mark` the
         running call learns its lead, and is guarded too: no repeat has taken it over.
         """
-        result = await self._write_with_room(units.claim_lead(lead, takes, fingerprints, now_ms, mark), now_ms)
+        result = await self._write_with_room(
+            units.claim_lead(lead, takes, fingerprints, now_ms, mark), lead.campaign, now_ms
+        )
         match result.failed_guard:
             case None:
                 return ClaimResult(outcome=ClaimOutcome.CLAIMED)
@@ -150,7 +154,7 @@ class Store:
         """
         assert lead.state is LeadState.SENDING, lead.state
         unit = units.start_attempt(lead, takes, releases, fingerprints)
-        result = await self._write_with_room(unit, lead.updated_ms)
+        result = await self._write_with_room(unit, lead.campaign, lead.updated_ms)
         match result.failed_guard:
             case None:
                 return StartResult(outcome=StartOutcome.STARTED)
@@ -187,6 +191,11 @@ class Store:
         """
         return (await self._connector.write(units.start_resend(asked, found))).failed_guard is None
 
+    async def find_lead_of_ping(self, ping_id: str, *, campaign: str) -> Lead | None:
+        """The lead that consumed this ping of the campaign."""
+        found = leads(await self._connector.read(statements.FIND_LEAD_OF_PING, (campaign, campaign, ping_id)))
+        return found[0] if found else None
+
     async def find_duplicates(self, campaign: str, digest: str, *, since_ms: int) -> dict[str, str]:
         """Leads with these field values since `since_ms` that are sold, in flight or unknown: lead_id by scope key."""
         rows = await self._connector.read(statements.FIND_DUPLICATES, (campaign, digest, since_ms))
@@ -206,19 +215,20 @@ class Store:
 
     async def read_counters(self, counters: Sequence[str]) -> dict[str, int]:
         """What is used of each counter, in flight included; 0 for one that nobody has touched."""
-        if not counters:
-            return {}
-        rows = await self._connector.read(statements.read_counters(len(counters)), tuple(counters))
-        return dict.fromkeys(counters, 0) | dict(rows)
+        used = dict.fromkeys(counters, 0)
+        for campaign, of_one in groupby(sorted(counters), key=campaign_of):  # mostly there is but one
+            names = tuple(of_one)
+            used |= dict(await self._connector.read(statements.read_counters(len(names)), (campaign, *names)))
+        return used
 
-    async def release_expired_holds(self, now_ms: int) -> int:
-        """Give back the slots of pings that expired unclaimed; how many. Any number of workers may call it.
+    async def release_expired_holds(self, campaign: str, now_ms: int) -> int:
+        """Give back the slots of a campaign's pings that expired unclaimed; how many. Any number of workers may.
 
         It is asked at every ping, and mostly there are none: a look is cheaper than a unit that all takers wait for.
         """
-        if not await self._connector.read(statements.EXPIRED_HOLDS, (now_ms,)):
+        if not await self._connector.read(statements.EXPIRED_HOLDS, (campaign, now_ms)):
             return 0
-        result = await self._connector.write(units.release_expired_holds(now_ms))
+        result = await self._connector.write(units.release_expired_holds(campaign, now_ms))
         return len(result.rows[-1])
 
     # ------------------------------------------------------------------------------------------- idempotency keys
@@ -303,15 +313,15 @@ class Store:
         statement = Statement(sql=statements.RECORD_CONFIG, params=(version, loaded_ms, summary))
         await self._connector.write((statement,))
 
-    async def _write_with_room(self, unit: Unit, now_ms: int) -> UnitResult:
+    async def _write_with_room(self, unit: Unit, campaign: str, now_ms: int) -> UnitResult:
         """Write; where a cap is full, once more when pings that have expired have given their slots back."""
         result = await self._connector.write(unit)
-        if isinstance(result.failed_guard, CapTake) and await self.release_expired_holds(now_ms):
+        if isinstance(result.failed_guard, CapTake) and await self.release_expired_holds(campaign, now_ms):
             return await self._connector.write(unit)
         return result
 
     async def _why_unclaimed(self, lead: Lead) -> ClaimResult:
-        params = (lead.ping_id, lead.src, int(lead.is_test))
+        params = (lead.campaign, lead.ping_id, lead.src, int(lead.is_test))
         claims = await self._connector.read(statements.FIND_CLAIM, params)
         if not claims:
             return ClaimResult(outcome=ClaimOutcome.NOT_OFFERED)

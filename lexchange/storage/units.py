@@ -7,6 +7,7 @@ a lead that is found untouched and moved, a hold that is given back and dropped;
 
 from collections.abc import Collection, Iterable, Sequence
 
+from lexchange.caps import campaign_of
 from lexchange.lead import (
     IN_FLIGHT,
     LEAD_TRANSITIONS,
@@ -43,7 +44,7 @@ def record_ping(ping: Ping, holds: Sequence[CapTake]) -> Unit:
     kept = (
         Statement(
             sql=statements.HOLD_CAP,
-            params=(ping.ping_id, hold.counter, hold.amount, ping.expires_ms),
+            params=(ping.campaign, ping.ping_id, hold.counter, hold.amount, ping.expires_ms),
             shares=COUNTERS,
         )
         for hold in holds
@@ -51,10 +52,12 @@ def record_ping(ping: Ping, holds: Sequence[CapTake]) -> Unit:
     return (*take_caps(holds), *kept, insert)
 
 
-def record_late_answers(owner_id: str, answers: Iterable[BuyerPing]) -> Unit:
+def record_late_answers(campaign: str, owner_id: str, answers: Iterable[BuyerPing]) -> Unit:
     """Answers that replace their buyers' entries when they are read."""
     return tuple(
-        Statement(sql=statements.INSERT_LATE_ANSWER, params=late_answer_row(owner_id, answer), is_bulk=True)
+        Statement(
+            sql=statements.INSERT_LATE_ANSWER, params=(campaign, *late_answer_row(owner_id, answer)), is_bulk=True
+        )
         for answer in answers
     )
 
@@ -64,7 +67,7 @@ def take_caps(takes: Iterable[CapTake]) -> Unit:
     return tuple(
         Statement(
             sql=statements.TAKE_CAP,
-            params=(take.counter, take.amount, take.amount, take.limit, take.limit),
+            params=(*_key(take.counter), take.amount, take.amount, take.limit, take.limit),
             guard=take,
             locks=_counter(take.counter),
             shares=COUNTERS,
@@ -143,11 +146,13 @@ def start_resend(asked: Lead, found: Lead) -> Unit:
     return (_untouched(found), _move_lead(asked, (LeadState.UNKNOWN,)))
 
 
-def release_expired_holds(now_ms: int) -> Unit:
-    """Give back the slots of pings that expired unclaimed."""
+def release_expired_holds(campaign: str, now_ms: int) -> Unit:
+    """Give back the slots of a campaign's pings that expired unclaimed."""
+    expired = (campaign, now_ms)
+    give_back = (*expired, campaign, *expired)
     return (
-        Statement(sql=statements.GIVE_EXPIRED_HOLDS_BACK, params=(now_ms, now_ms), locks=COUNTERS),
-        Statement(sql=statements.DROP_EXPIRED_HOLDS, params=(now_ms,), locks=COUNTERS),
+        Statement(sql=statements.GIVE_EXPIRED_HOLDS_BACK, params=give_back, locks=COUNTERS),
+        Statement(sql=statements.DROP_EXPIRED_HOLDS, params=expired, locks=COUNTERS),
     )
 
 
@@ -202,7 +207,7 @@ def _claim_call(lead: Lead, mark: CallMark | None) -> Unit:
 def _claim_ping(lead: Lead, now_ms: int) -> Unit:
     if lead.ping_id is None:
         return ()
-    params = (lead.lead_id, lead.ping_id, lead.src, int(lead.is_test), now_ms)
+    params = (lead.lead_id, lead.campaign, lead.ping_id, lead.src, int(lead.is_test), now_ms)
     return (Statement(sql=statements.CLAIM_PING, params=params, guard=STATE, locks=lead.ping_id),)
 
 
@@ -210,9 +215,11 @@ def _release_holds(lead: Lead) -> Unit:
     """The ping's own slots are free for the lead's takes, which follow in the same unit: nobody comes in between."""
     if lead.ping_id is None:
         return ()
+    held = (lead.campaign, lead.ping_id)
+    give_back = (*held, lead.campaign, *held)
     return (
-        Statement(sql=statements.GIVE_HOLDS_BACK, params=(lead.ping_id, lead.ping_id), shares=COUNTERS),
-        Statement(sql=statements.DROP_HOLDS, params=(lead.ping_id,), shares=COUNTERS),
+        Statement(sql=statements.GIVE_HOLDS_BACK, params=give_back, shares=COUNTERS),
+        Statement(sql=statements.DROP_HOLDS, params=held, shares=COUNTERS),
     )
 
 
@@ -233,12 +240,13 @@ def _add_fingerprints(lead: Lead, fingerprints: Iterable[Fingerprint]) -> Unit:
 
 def _keep_deliveries(lead: Lead, attempts: Iterable[Attempt]) -> Unit:
     return tuple(
-        Statement(sql=statements.KEEP_DELIVERY, params=(attempt.delivery_id, lead.lead_id)) for attempt in attempts
+        Statement(sql=statements.KEEP_DELIVERY, params=(lead.campaign, attempt.delivery_id, lead.lead_id))
+        for attempt in attempts
     )
 
 
 def _drop_fingerprints(lead: Lead) -> Statement:
-    return Statement(sql=statements.DROP_FINGERPRINTS, params=(lead.lead_id,))
+    return Statement(sql=statements.DROP_FINGERPRINTS, params=(lead.campaign, lead.lead_id))
 
 
 def _move_lead(lead: Lead, before: Sequence[LeadState]) -> Statement:
@@ -255,6 +263,7 @@ def _move_lead(lead: Lead, before: Sequence[LeadState]) -> Statement:
             lead.price_micros,
             lead.payout_micros,
             lead_record(lead),
+            lead.campaign,
             lead.lead_id,
             states[0],
             states[-1],
@@ -265,7 +274,7 @@ def _move_lead(lead: Lead, before: Sequence[LeadState]) -> Statement:
 
 
 def _untouched(found: Lead) -> Statement:
-    params = (found.lead_id, found.updated_ms)
+    params = (found.campaign, found.lead_id, found.updated_ms)
     return Statement(sql=statements.LEAD_UNTOUCHED, params=params, guard=STATE, locks=found.lead_id)
 
 
@@ -274,7 +283,7 @@ def _give_back(releases: Iterable[CapTake]) -> Unit:
 
 
 def _give_cap_back(counter: str, amount: int) -> Statement:
-    params = (amount, counter)
+    params = (amount, *_key(counter))
     return Statement(sql=statements.GIVE_CAP_BACK, params=params, locks=_counter(counter), shares=COUNTERS)
 
 
@@ -287,6 +296,10 @@ def _of_call(
     src: str, idempotency_key: str, sql: str, params: tuple[Value, ...], guard: CallMark | None = None
 ) -> Statement:
     return Statement(sql=sql, params=params, guard=guard, locks=f"call {src} {idempotency_key}", shares=CALLS)
+
+
+def _key(counter: str) -> tuple[str, str]:
+    return campaign_of(counter), counter
 
 
 def _counter(counter: str) -> str:

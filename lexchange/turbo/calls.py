@@ -7,7 +7,6 @@ from typing import Any, NoReturn, Protocol
 import grpc
 
 from lexchange.telemetry import log_event
-from lexchange.turbo.header_blocks import Field
 from lexchange.turbo.messages import (
     HEAD,
     OK_TRAILERS,
@@ -21,6 +20,7 @@ from lexchange.turbo.messages import (
     refusal_trailers,
     too_large,
 )
+from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Stream
 
 TIMED_S = 2.0  # a deadline nearer than this has a timer of its own, which costs a tenth of a call
@@ -48,8 +48,6 @@ class Call:
     __slots__ = (
         "_body",
         "_deadline",
-        "_encoding",
-        "_fields",
         "_give_back",
         "_has_started",
         "_is_over",
@@ -57,6 +55,7 @@ class Call:
         "_message_bytes",
         "_messages",
         "_method",
+        "_request",
         "_spawn",
         "_stream",
         "_task",
@@ -67,7 +66,8 @@ class Call:
     def __init__(
         self,
         stream: Stream,
-        fields: list[Field],
+        request: Request,
+        timeout: bytes | None,
         method: Method,
         give_back: Callable[[Stream, int], None],
         message_bytes: int,
@@ -75,19 +75,19 @@ class Call:
         self.is_patient = method.request_streaming
         self._message_bytes = message_bytes
         self._stream = stream
-        self._fields = fields
+        self._request = request
         self._method = method
         self._give_back = give_back
         self._body = bytearray()
-        self._encoding = b"identity"
         self._loop = asyncio.get_running_loop()
-        self._deadline: float | None = None
+        self._deadline = self._loop.time() + read_timeout_s(timeout) if timeout is not None else None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
         self._has_started = False
         self._messages: asyncio.Queue[tuple[bytes, int] | None] | None = None
-        self._read_fields()
+        if self._deadline is not None and self._deadline - self._loop.time() < TIMED_S:
+            self._timer = self._loop.call_at(self._deadline, self.expire, self._deadline)
 
     def begin(self, spawn: Spawn) -> None:
         """Take note of who runs it; a call with a stream of messages begins before they are there."""
@@ -117,7 +117,7 @@ class Call:
             self._messages.put_nowait(None)
             return
         try:
-            found = read_message(self._body, self._encoding, self._message_bytes)
+            found = read_message(self._body, self._request.encoding, self._message_bytes)
             if found is None or found[1] != len(self._body):
                 raise Refusal(grpc.StatusCode.INTERNAL, "expected one message")
         except Refusal as refusal:
@@ -145,7 +145,7 @@ class Call:
 
     def invocation_metadata(self) -> tuple[MetadataItem, ...]:
         """What the caller sent besides his message."""
-        return read_metadata(self._fields)
+        return read_metadata(self._request.fields)
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[MetadataItem] = ()
@@ -216,18 +216,8 @@ class Call:
 
     # ---- both ----
 
-    def _read_fields(self) -> None:
-        """Note the encoding, and the deadline on the loop's clock; raises Refusal."""
-        for name, value in self._fields:
-            if name == b"grpc-timeout":
-                self._deadline = self._loop.time() + read_timeout_s(value)
-            elif name == b"grpc-encoding":
-                self._encoding = value
-        if self._deadline is not None and self._deadline - self._loop.time() < TIMED_S:
-            self._timer = self._loop.call_at(self._deadline, self.expire, self._deadline)
-
     def _queue_messages(self, messages: "asyncio.Queue[tuple[bytes, int] | None]") -> None:
-        while found := read_message(self._body, self._encoding, self._message_bytes):
+        while found := read_message(self._body, self._request.encoding, self._message_bytes):
             del self._body[: found[1]]
             messages.put_nowait(found)
 

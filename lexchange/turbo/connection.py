@@ -25,9 +25,9 @@ from lexchange.turbo.frames import (
     Setting,
     StreamFault,
 )
-from lexchange.turbo.header_blocks import LIST_BYTES, HeaderDecoder
+from lexchange.turbo.header_blocks import LIST_BYTES, Field, HeaderDecoder
 from lexchange.turbo.past import Past
-from lexchange.turbo.requests import Request, check_trailers, read_request
+from lexchange.turbo.requests import Request, RequestReader, check_trailers
 from lexchange.turbo.streams import Receiver, Stream
 
 STREAMS = 1_000  # at once
@@ -37,11 +37,11 @@ CONTINUATIONS = 8  # of which there are so many
 UNREAD_BYTES = 262_144  # of answers, before no further request is read
 GREETING_S, REQUEST_S, UNREAD_S = 10, 10, 20  # until the peer's settings, a request's end, a read answer
 
-Accept = Callable[["Connection", Stream, Request], Receiver]
+Accept = Callable[["Connection", Stream, Request, bytes | None], Receiver]
 
 
 class Connection(asyncio.Protocol):
-    """One peer. `accept` makes the receiver of each request; a stream may bring `window_bytes` at once."""
+    """One peer. `accept` makes the receiver of each request and its timeout; a stream may bring `window_bytes` at once."""
 
     def __init__(self, accept: Accept, note: "Callable[[Connection, bool], None]", *, window_bytes: int) -> None:
         self._accept = accept
@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._window_bytes = window_bytes
         self._loop = asyncio.get_running_loop()
         self._decoder = HeaderDecoder()
+        self._requests = RequestReader()
         self._streams: dict[int, Stream] = {}
         self.blocked: dict[int, Stream] = {}
         self._last_id = 0
@@ -260,16 +261,17 @@ class Connection(asyncio.Protocol):
             self._last_id = stream_id
             if len(self._streams) >= STREAMS:
                 raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
-            stream = self._open(stream_id, read_request(stream_id, fields))
+            stream = self._open(stream_id, fields)
         if flags & END_STREAM and stream_id in self._streams:
             stream.take_end()
 
-    def _open(self, stream_id: int, request: Request) -> Stream:
+    def _open(self, stream_id: int, fields: list[Field]) -> Stream:
+        request, timeout = self._requests.read(stream_id, fields)
         stream = Stream(stream_id, self, self._stream_window, self._loop.time())
         stream.receive_window = self._window_bytes
         stream.bytes_left = request.content_bytes
         self._streams[stream_id] = stream
-        stream.receiver = self._accept(self, stream, request)
+        stream.receiver = self._accept(self, stream, request, timeout)
         return stream
 
     def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:

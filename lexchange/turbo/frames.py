@@ -22,6 +22,7 @@ _head = Struct(">IBI")
 _word = Struct(">I")
 _setting = Struct(">HI")
 read_head = _head.unpack_from
+pack_head = _head.pack  # length << 8 | kind, flags, stream
 
 
 class Setting(IntEnum):
@@ -72,7 +73,7 @@ class StreamFault(Exception):
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """A frame."""
-    return _head.pack(len(payload) << 8 | kind, flags, stream_id) + payload
+    return pack_head(len(payload) << 8 | kind, flags, stream_id) + payload
 
 
 def settings_frame(values: dict[Setting, int]) -> bytes:

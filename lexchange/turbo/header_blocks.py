@@ -20,6 +20,8 @@ STATUS_200 = b"\x88"  # the eighth entry of the static table
 Field = tuple[bytes, bytes]
 _STATIC = HeaderTable.STATIC_TABLE
 _FIRST_OWN = len(_STATIC) + 1
+_OWN = 0x80 + _FIRST_OWN  # the byte that stands for it
+WIDEST_STATIC_BYTES = max(len(name) + len(value) for name, value in _STATIC) + FIELD_EXTRA_BYTES
 
 
 class HeaderDecoder:
@@ -27,6 +29,8 @@ class HeaderDecoder:
 
     def __init__(self) -> None:
         self._table = HeaderTable()
+        self._own = self._table.dynamic_entries
+        self._widest = WIDEST_STATIC_BYTES  # of all fields so far, so that lists are only added up where it matters
 
     def decode(self, block: bytes) -> list[Field]:
         """The fields; raises ConnectionFault, after which the connection is of no use."""
@@ -37,38 +41,48 @@ class HeaderDecoder:
 
     def _decode(self, block: bytes) -> list[Field]:
         found: list[Field] = []
-        place, end, list_bytes = 0, len(block), 0
+        keep, own = found.append, self._own
+        place, end = 0, len(block)
         while place < end:
             first = block[place]
-            if first >= 0x80:  # a field of the table
-                place, index = _integer(block, place, 7)
-                field = self._entry(index)
+            if _OWN <= first < 0xFF:  # a field of the tables, as nearly all are
+                keep(own[first - _OWN])
+                place += 1
+            elif 0x80 < first < _OWN:
+                keep(_STATIC[first - 0x81])
+                place += 1
             elif first & 0xE0 == 0x20:  # another size of the table
                 if found:
                     raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a table size behind a field")
                 place = self._resize(block, place)
-                continue
             else:
-                is_kept = first >= 0x40
-                place, index = _integer(block, place, 6 if is_kept else 4)
-                place, name = (place, self._entry(index)[0]) if index else _text(block, place)
-                place, value = _text(block, place)
-                field = (name, value)
-                if is_kept:
-                    self._table.add(name, value)
-            list_bytes += len(field[0]) + len(field[1]) + FIELD_EXTRA_BYTES
-            if list_bytes > LIST_BYTES:
-                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {LIST_BYTES} bytes")
-            found.append(field)
+                place, field = self._field(block, place, first)
+                keep(field)
+        if len(found) * self._widest > LIST_BYTES and sum(map(_list_bytes, found)) > LIST_BYTES:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {LIST_BYTES} bytes")
         return found
+
+    def _field(self, block: bytes, place: int, first: int) -> tuple[int, Field]:
+        """A field that is written out, wholly or its value; or one far down in the table."""
+        if first >= 0x80:
+            place, index = _integer(block, place, 7)
+            return place, self._entry(index)
+        is_kept = first >= 0x40
+        place, index = _integer(block, place, 6 if is_kept else 4)
+        place, name = (place, self._entry(index)[0]) if index else _text(block, place)
+        place, value = _text(block, place)
+        field = (name, value)
+        if is_kept:
+            self._table.add(name, value)
+        self._widest = max(self._widest, _list_bytes(field))
+        return place, field
 
     def _entry(self, index: int) -> Field:
         if 0 < index < _FIRST_OWN:
             return _STATIC[index - 1]
-        own = self._table.dynamic_entries
-        if not 0 <= index - _FIRST_OWN < len(own):
+        if index < _FIRST_OWN:
             raise IndexError(index)
-        return own[index - _FIRST_OWN]
+        return self._own[index - _FIRST_OWN]
 
     def _resize(self, block: bytes, place: int) -> int:
         place, size_bytes = _integer(block, place, 5)
@@ -76,6 +90,10 @@ class HeaderDecoder:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a table of more than {TABLE_BYTES} bytes")
         self._table.maxsize = size_bytes
         return place
+
+
+def _list_bytes(field: Field) -> int:
+    return len(field[0]) + len(field[1]) + FIELD_EXTRA_BYTES
 
 
 def _integer(block: bytes, place: int, prefix_bits: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import grpc
 from lexchange.turbo.header_blocks import STATUS_200, Field, encode
 
 PREFIX_BYTES = 5
-TIMEOUT_UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+TIMEOUT_UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 GZIP_WINDOW = 31  # of zlib: a gzip header is expected
 _prefix = Struct(">BI")
 
@@ -80,9 +80,10 @@ def too_large(most_bytes: int) -> Refusal:
 
 def read_timeout_s(value: bytes) -> float:
     """Seconds of a grpc-timeout; raises Refusal."""
+    digits, unit_s = value[:-1], TIMEOUT_UNITS_S.get(value[-1:])
+    if unit_s is not None and len(digits) <= 8 and digits.isdigit():
+        return int(digits) * unit_s
     text = value.decode("latin-1")
-    if 2 <= len(text) <= 9 and text[:-1].isdecimal() and text[-1] in TIMEOUT_UNITS_S:
-        return int(text[:-1]) * TIMEOUT_UNITS_S[text[-1]]
     raise Refusal(grpc.StatusCode.INTERNAL, f"a grpc-timeout of {text!r}: expected digits and one of H M S m u n")
 
 

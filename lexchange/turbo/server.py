@@ -108,7 +108,7 @@ class TurboServer:
         if not self._connections:
             self._all_gone.set()
 
-    def _accept(self, connection: Connection, stream: Stream, request: Request) -> Receiver:
+    def _accept(self, connection: Connection, stream: Stream, request: Request, timeout: bytes | None) -> Receiver:
         """The call that a request makes, or its refusal."""
         if request.method != b"POST":
             return Refused(partial(stream.answer, NO_POST, b"expected POST", NO_TRAILERS), is_grpc=False)
@@ -120,7 +120,7 @@ class TurboServer:
             if method is None:
                 text = f"no method {request.path.decode('latin-1')}"
                 raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
-            call = Call(stream, request.fields, method, connection.give_back, self._message_bytes)
+            call = Call(stream, request, timeout, method, connection.give_back, self._message_bytes)
         except Refusal as refusal:
             return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)), is_grpc=True)
         call.begin(self._calls.spawn)

@@ -12,6 +12,7 @@ from lexchange.turbo.frames import (
     ErrorCode,
     StreamFault,
     frame,
+    pack_head,
 )
 
 
@@ -116,11 +117,13 @@ class Stream:
             return
         self.send_window -= size
         carrier.send_window -= size
-        carrier.send(
-            frame(HEADERS, END_HEADERS, self.id, head)
-            + frame(DATA, 0, self.id, data)
-            + frame(HEADERS, END_HEADERS | END_STREAM, self.id, trailers)
+        stream_id = self.id
+        parts = (
+            *(pack_head(len(head) << 8 | HEADERS, END_HEADERS, stream_id), head),
+            *(pack_head(size << 8 | DATA, 0, stream_id), data),
+            *(pack_head(len(trailers) << 8 | HEADERS, END_HEADERS | END_STREAM, stream_id), trailers),
         )
+        carrier.send(b"".join(parts))
         carrier.close_stream(self)
 
     def start(self, head: bytes) -> None:

@@ -47,7 +47,7 @@ async def fill(url: str, days: int = 100, count: int = OLD) -> list[Lead]:
     async def one(store: Store, number: int) -> Lead | None:
         ping = a_ping(ping_id=ids.ping_id(), campaign="auto", created_ms=now_ms, expires_ms=now_ms + 900_000)
         await store.record_ping(ping)
-        await store.record_late_answers(ping.ping_id, [LATE])
+        await store.record_late_answers(ping.campaign, ping.ping_id, [LATE])
         return await _sell(store, ids, ping.ping_id, now_ms, is_unknown=number == 1) if number % 3 else None
 
     async with Store.open(url) as store:

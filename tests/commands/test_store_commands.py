@@ -54,7 +54,9 @@ async def test_store_is_moved_and_moved_back(store: str, tmp_path: Path) -> None
     assert totals(first) == totals(store) == totals(last)
     async with Store.open(first) as one, Store.open(last) as other:
         for number in (0, 1, PINGS - 1):
-            assert await one.find_ping(a_ping(number).ping_id) == await other.find_ping(a_ping(number).ping_id)
+            assert await one.audit.find_ping(a_ping(number).ping_id) == await other.audit.find_ping(
+                a_ping(number).ping_id
+            )
 
 
 async def test_copy_that_was_killed_goes_on(store: str, tmp_path: Path) -> None:

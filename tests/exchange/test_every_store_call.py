@@ -141,7 +141,7 @@ async def check_yes(told: list[Told], store: Store, took: list[str]) -> None:
     for each in told:
         assert each.status in (200, 409, 503), each
         if each.answer["status"] == "accepted":
-            ping = await store.find_ping(each.answer["ping_id"])
+            ping = await store.audit.find_ping(each.answer["ping_id"])
             assert ping is not None, each
             assert ping.state in (PingState.OFFERED, PingState.CLAIMED), each
         elif each.answer["status"] == "delivered":

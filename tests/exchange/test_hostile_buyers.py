@@ -125,7 +125,7 @@ async def test_hostile_ping_costs_nobody_else_his_bid(script: Script, outcome: P
         assert buyers.calls == {"bright.ping": 1}
         assert hostile.connection_count == 1
         async with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
-            ping = await store.find_ping(answer["ping_id"])
+            ping = await store.audit.find_ping(answer["ping_id"])
         assert ping is not None
         assert {part.buyer: part.outcome for part in ping.buyers} == {"acme": outcome, "bright": PingOutcome.BID}
 

@@ -285,7 +285,8 @@ async def _run(plan: Plan, file: str, loop: VirtualLoop) -> Outcome:
 
 async def _read(store: Store, world: World) -> Ledger:
     """Everything, once the pings that nobody posted have given their slots back."""
-    await store.release_expired_holds(1 << 60)
+    for campaign in ("auto", "direct"):
+        await store.release_expired_holds(campaign, 1 << 60)
     pings = await store.audit.recent_pings(1_000)
     leads = await store.audit.recent_leads(1_000)
     return Ledger(

@@ -40,59 +40,59 @@ async def test_no_takes_are_granted_without_a_write(store: Store):
 
 async def test_ping_holds_its_slot(store: Store):
     """A ping with `reserve: ping` takes the slot at once; the next one finds the cap full and is not stored."""
-    hold = slot("acme:day", limit=1)
+    hold = slot("home:acme:day", limit=1)
     assert await store.record_ping(a_ping(1), [hold]) is None
     assert await store.record_ping(a_ping(2), [hold]) == hold
-    assert await store.find_ping(a_ping(2).ping_id) is None
-    assert await store.read_counters(["acme:day"]) == {"acme:day": 1}
+    assert await store.audit.find_ping(a_ping(2).ping_id) is None
+    assert await store.read_counters(["home:acme:day"]) == {"home:acme:day": 1}
 
 
 async def test_claim_uses_the_held_slot(store: Store):
     """The slot that a ping holds is its lead's: neither refused as full, nor counted twice, nor released later."""
-    hold = slot("acme:day", limit=1)
+    hold = slot("home:acme:day", limit=1)
     await store.record_ping(a_ping(1), [hold])
     lead = a_lead(1, a_ping(1).ping_id)
-    claim = await store.claim_lead(lead, takes=[hold, slot("src:day")], now_ms=NOW_MS)
+    claim = await store.claim_lead(lead, takes=[hold, slot("home:src:day")], now_ms=NOW_MS)
     assert claim.outcome is ClaimOutcome.CLAIMED
-    assert await store.release_expired_holds(NOW_MS + TTL_MS) == 0
-    assert await store.read_counters(["acme:day", "src:day"]) == {"acme:day": 1, "src:day": 1}
+    assert await store.release_expired_holds("home", NOW_MS + TTL_MS) == 0
+    assert await store.read_counters(["home:acme:day", "home:src:day"]) == {"home:acme:day": 1, "home:src:day": 1}
 
 
 async def test_failed_claim_keeps_the_held_slot(store: Store):
     """A claim that another cap refuses leaves the ping its slot."""
-    hold = slot("acme:day", limit=1)
+    hold = slot("home:acme:day", limit=1)
     await store.record_ping(a_ping(1), [hold])
-    claim = await store.claim_lead(a_lead(1, a_ping(1).ping_id), takes=[hold, slot("src:day", 0)], now_ms=NOW_MS)
+    claim = await store.claim_lead(a_lead(1, a_ping(1).ping_id), takes=[hold, slot("home:src:day", 0)], now_ms=NOW_MS)
     assert claim.outcome is ClaimOutcome.CAP_FULL
-    assert await store.read_counters(["acme:day"]) == {"acme:day": 1}
-    assert await store.release_expired_holds(NOW_MS + TTL_MS) == 1
+    assert await store.read_counters(["home:acme:day"]) == {"home:acme:day": 1}
+    assert await store.release_expired_holds("home", NOW_MS + TTL_MS) == 1
 
 
 async def test_lead_counts_in_the_window_of_its_post(store: Store):
     """A ping of yesterday that is posted today gives yesterday's slot back and takes today's."""
-    await store.record_ping(a_ping(1), [slot("acme:23")])
-    await store.claim_lead(a_lead(1, a_ping(1).ping_id), takes=[slot("acme:24")], now_ms=NOW_MS)
-    assert await store.read_counters(["acme:23", "acme:24"]) == {"acme:23": 0, "acme:24": 1}
+    await store.record_ping(a_ping(1), [slot("home:acme:23")])
+    await store.claim_lead(a_lead(1, a_ping(1).ping_id), takes=[slot("home:acme:24")], now_ms=NOW_MS)
+    assert await store.read_counters(["home:acme:23", "home:acme:24"]) == {"home:acme:23": 0, "home:acme:24": 1}
 
 
 async def test_expired_holds_are_released_once(store: Store):
     """Slots of expired pings come back, one time; those of living pings stay."""
     for number in (1, 2, 3):
-        await store.record_ping(a_ping(number), [slot("acme:day"), slot("acme:month", 99, 7)])
-    await store.record_ping(a_ping(4, expires_ms=NOW_MS + TTL_MS + 1), [slot("acme:day")])
-    assert await store.release_expired_holds(NOW_MS + TTL_MS - 1) == 0
-    assert await store.release_expired_holds(NOW_MS + TTL_MS) == 6
-    assert await store.release_expired_holds(NOW_MS + TTL_MS) == 0
-    assert await store.read_counters(["acme:day", "acme:month"]) == {"acme:day": 1, "acme:month": 0}
+        await store.record_ping(a_ping(number), [slot("home:acme:day"), slot("home:acme:month", 99, 7)])
+    await store.record_ping(a_ping(4, expires_ms=NOW_MS + TTL_MS + 1), [slot("home:acme:day")])
+    assert await store.release_expired_holds("home", NOW_MS + TTL_MS - 1) == 0
+    assert await store.release_expired_holds("home", NOW_MS + TTL_MS) == 6
+    assert await store.release_expired_holds("home", NOW_MS + TTL_MS) == 0
+    assert await store.read_counters(["home:acme:day", "home:acme:month"]) == {"home:acme:day": 1, "home:acme:month": 0}
 
 
 async def test_expired_hold_makes_room_for_who_wants_its_slot(store: Store):
     """Nobody need have looked for it before: a claim that finds the cap full gets what expired pings still hold."""
-    hold = slot("acme:day", limit=1)
+    hold = slot("home:acme:day", limit=1)
     await store.record_ping(a_ping(1), [hold])
     lead = replace(a_lead(1, None), created_ms=NOW_MS + TTL_MS)
     before = await store.claim_lead(lead, takes=[hold], now_ms=NOW_MS + TTL_MS - 1)
     assert before.outcome is ClaimOutcome.CAP_FULL
     claim = await store.claim_lead(lead, takes=[hold], now_ms=NOW_MS + TTL_MS)
     assert claim.outcome is ClaimOutcome.CLAIMED
-    assert await store.read_counters(["acme:day"]) == {"acme:day": 1}
+    assert await store.read_counters(["home:acme:day"]) == {"home:acme:day": 1}

@@ -34,7 +34,7 @@ async def test_lead_comes_back_as_it_was_stored(store: Store):
 async def test_claim_consumes_the_ping(store: Store):
     """A claim marks its ping claimed, with the lead's id."""
     lead = await claimed(store, 1)
-    ping = await store.find_ping(a_ping(1).ping_id)
+    ping = await store.audit.find_ping(a_ping(1).ping_id)
     assert ping == a_ping(1, state=PingState.CLAIMED, lead_id=lead.lead_id)
 
 
@@ -63,7 +63,7 @@ async def test_claim_of_what_is_not_offered(store: Store, ping: dict[str, Any], 
     await store.record_ping(a_ping(1, **ping))
     refused = await store.claim_lead(a_lead(1, **{"ping_id": a_ping(1).ping_id} | lead), now_ms=now_ms)
     assert refused == ClaimResult(outcome=ClaimOutcome.NOT_OFFERED)
-    assert await store.find_ping(a_ping(1).ping_id) == a_ping(1, **ping)
+    assert await store.audit.find_ping(a_ping(1).ping_id) == a_ping(1, **ping)
 
 
 async def test_foreign_claim_does_not_learn_of_the_first(store: Store):
@@ -86,7 +86,7 @@ async def test_claim_that_finds_a_cap_full_changes_nothing(store: Store):
     lead, takes = a_lead(1, a_ping(1).ping_id), [slot("free"), slot("full", limit=0)]
     refused = await store.claim_lead(lead, takes=takes, fingerprints=[MARK], now_ms=NOW_MS)
     assert refused == ClaimResult(outcome=ClaimOutcome.CAP_FULL, counter="full")
-    assert await store.find_ping(a_ping(1).ping_id) == a_ping(1)
+    assert await store.audit.find_ping(a_ping(1).ping_id) == a_ping(1)
     assert await store.read_counters(["free", "full"]) == {"free": 0, "full": 0}
     assert await store.find_duplicates("home", "d1", since_ms=0) == {}
     assert (await store.claim_lead(lead, now_ms=NOW_MS)).outcome is ClaimOutcome.CLAIMED
@@ -99,7 +99,7 @@ async def test_claim_of_a_duplicate_changes_nothing(store: Store):
     lead = a_lead(2, a_ping(2).ping_id)
     refused = await store.claim_lead(lead, takes=[slot("c", 0)], fingerprints=[MARK], now_ms=NOW_MS)
     assert refused == ClaimResult(outcome=ClaimOutcome.DUPLICATE, lead_id=a_lead(1).lead_id)
-    assert await store.find_ping(a_ping(2).ping_id) == a_ping(2)
+    assert await store.audit.find_ping(a_ping(2).ping_id) == a_ping(2)
 
 
 @pytest.mark.parametrize(

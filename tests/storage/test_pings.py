@@ -30,14 +30,14 @@ async def test_ping_comes_back_as_it_was_stored(store: Store):
     )
     for ping in (full, empty):
         assert await store.record_ping(ping) is None
-        found = await store.find_ping(ping.ping_id)
+        found = await store.audit.find_ping(ping.ping_id)
         assert found == ping
         assert repr(found) == repr(ping)  # equal texts and enums are told apart here
 
 
 async def test_unknown_ping_is_none(store: Store):
     """A ping that was never stored is not found."""
-    assert await store.find_ping("PING-0") is None
+    assert await store.audit.find_ping("PING-0") is None
 
 
 async def test_ping_id_is_used_once(store: Store):
@@ -45,17 +45,17 @@ async def test_ping_id_is_used_once(store: Store):
     await store.record_ping(a_ping(1))
     with pytest.raises(StorageError, match="pings"):
         await store.record_ping(a_ping(1, src="SRC_OTHER"))
-    assert await store.find_ping(a_ping(1).ping_id) == a_ping(1)
+    assert await store.audit.find_ping(a_ping(1).ping_id) == a_ping(1)
 
 
 async def test_late_answers_take_the_places_of_their_buyers(store: Store):
     """A late answer replaces its buyer's entry by name, keeps the order, and the last word counts."""
     await store.record_ping(a_ping(1))
     timed_out = replace(OPEN, outcome=PingOutcome.TIMED_OUT)
-    await store.record_late_answers(a_ping(1).ping_id, [timed_out])
-    await store.record_late_answers(a_ping(1).ping_id, [LATE])
-    await store.record_late_answers(a_ping(1).ping_id, [])
-    found = await store.find_ping(a_ping(1).ping_id)
+    await store.record_late_answers("home", a_ping(1).ping_id, [timed_out])
+    await store.record_late_answers("home", a_ping(1).ping_id, [LATE])
+    await store.record_late_answers("home", a_ping(1).ping_id, [])
+    found = await store.audit.find_ping(a_ping(1).ping_id)
     assert found is not None
     assert found.buyers == [BID, SKIPPED, LATE]
 
@@ -65,7 +65,7 @@ async def test_late_answers_of_several_buyers_leave_the_ping_one(store: Store):
     await store.record_ping(a_ping(1))
     await store.record_ping(a_ping(2))
     late_acme = replace(BID, outcome=PingOutcome.LATE)
-    await store.record_late_answers(a_ping(1).ping_id, [LATE, late_acme])
+    await store.record_late_answers("home", a_ping(1).ping_id, [LATE, late_acme])
     newest = await store.audit.recent_pings(10)
     assert [ping.ping_id for ping in newest] == [a_ping(2).ping_id, a_ping(1).ping_id]
     assert newest[1].buyers == [late_acme, SKIPPED, LATE]
@@ -75,7 +75,7 @@ async def test_late_answers_of_a_direct_post_survive_its_delivery(store: Store):
     """A lead's record is rewritten while late answers come in; neither loses the other."""
     lead = a_lead(1)
     await store.claim_lead(lead, now_ms=NOW_MS)
-    await store.record_late_answers(lead.lead_id, [LATE])
+    await store.record_late_answers("home", lead.lead_id, [LATE])
     await store.start_attempt(replace(lead, updated_ms=NOW_MS + 20))
     found = await store.audit.find_lead(lead.lead_id)
     assert found is not None

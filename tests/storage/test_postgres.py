@@ -106,7 +106,7 @@ async def test_unit_with_a_broken_statement_changes_nothing(connector: PostgresC
     """A unit that breaks in its midst is undone as a whole."""
     unit = (
         Statement(sql=statements.RECORD_CONFIG, params=("v1", 1, "")),
-        Statement(sql=statements.TAKE_CAP, params=("c", 2**70, 0, 1, 1)),
+        Statement(sql=statements.TAKE_CAP, params=("c", "c", 2**70, 0, 1, 1)),
     )
     with pytest.raises(StorageError, match="DataError"):
         await connector.write(unit)
@@ -139,7 +139,7 @@ async def test_close_writes_what_waits(place: str):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert await waiting == [None] * 1_200
-    for refused in (store.record_ping(a_ping(1)), store.find_ping("PING-0"), store.audit.recent_pings(1)):
+    for refused in (store.record_ping(a_ping(1)), store.audit.find_ping("PING-0"), store.audit.recent_pings(1)):
         with pytest.raises(StorageError, match="closed"):
             await refused
     async with Store.open(place) as again:
@@ -197,20 +197,20 @@ async def test_lead_is_sent_again_by_one(two: list[Store]):
 
 async def test_hold_is_given_back_once(two: list[Store], place: str):
     """A claim gives its ping's slot back and has to wait; a store whose clock is ahead does not give it back too."""
-    await two[0].record_ping(a_ping(1), [slot("c")])
-    await two[0].take_caps([slot("c"), slot("d")])
+    await two[0].record_ping(a_ping(1), [slot("home:c")])
+    await two[0].take_caps([slot("home:c"), slot("home:d")])
     other = await asyncpg.connect(place)
     async with asyncio.TaskGroup() as group, other.transaction():
-        await other.execute("SELECT * FROM cap_counters WHERE counter = 'd' FOR UPDATE")
+        await other.execute("SELECT * FROM cap_counters WHERE counter = 'home:d' FOR UPDATE")
         lead = a_lead(1, a_ping(1).ping_id)
-        claim = group.create_task(two[0].claim_lead(lead, takes=[slot("d")], now_ms=NOW_MS))
+        claim = group.create_task(two[0].claim_lead(lead, takes=[slot("home:d")], now_ms=NOW_MS))
         await asyncio.sleep(0.2)
-        release = group.create_task(two[1].release_expired_holds(NOW_MS + TTL_MS))
+        release = group.create_task(two[1].release_expired_holds("home", NOW_MS + TTL_MS))
         await asyncio.sleep(0.2)
         assert not claim.done()
     await other.close()
     assert (claim.result().outcome, release.result()) == (ClaimOutcome.CLAIMED, 0)
-    assert await two[0].read_counters(["c", "d"]) == {"c": 1, "d": 2}
+    assert await two[0].read_counters(["home:c", "home:d"]) == {"home:c": 1, "home:d": 2}
 
 
 async def test_batches_that_collide_are_made_again(place: str):
@@ -270,7 +270,7 @@ async def test_restarted_server_is_found_again():
                 errors = await pings_at_once(store, range(10, 30))
                 assert all(isinstance(error, StorageError) for error in errors)
                 with pytest.raises(StorageError, match="cannot connect"):
-                    await store.find_ping(a_ping(1).ping_id)
+                    await store.audit.find_ping(a_ping(1).ping_id)
             await asyncio.to_thread(server.start)
             assert await pings_at_once(store, range(10, 30)) == [None] * 20
             await assert_stored(store, range(1, 2))
@@ -314,7 +314,7 @@ async def test_locked_table_is_refused_in_time(place: str):
             await other.execute("LOCK TABLE pings IN SHARE MODE")
             async with asyncio.timeout(2):
                 errors = await pings_at_once(store, range(20))
-            assert await store.find_ping(a_ping(1).ping_id) is None
+            assert await store.audit.find_ping(a_ping(1).ping_id) is None
         await other.close()
         assert all(isinstance(error, StorageError) for error in errors)
         assert await pings_at_once(store, range(20)) == [None] * 20

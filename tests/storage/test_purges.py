@@ -75,10 +75,10 @@ async def test_old_pings_go_with_their_answers_and_young_ones_stay(store: Store)
         old_ping(4, YOUNG_MS),
     ):
         await store.record_ping(ping)
-        await store.record_late_answers(ping.ping_id, [LATE])
+        await store.record_late_answers(ping.campaign, ping.ping_id, [LATE])
     assert await purge(store) == {"pings": 3}
     assert await rows(store) == {"pings": 1, "late_answers": 1}
-    assert await store.find_ping(old_ping(4, YOUNG_MS).ping_id) is not None
+    assert await store.audit.find_ping(old_ping(4, YOUNG_MS).ping_id) is not None
 
 
 @pytest.mark.parametrize("state", FINAL)
@@ -147,7 +147,7 @@ async def test_slots_of_a_purged_ping_are_given_back_as_ever(store: Store) -> No
     await store.record_ping(old_ping(1), holds=[slot(counter)])
     assert await purge(store) == {"pings": 1}
     assert await store.read_counters([counter]) == {counter: 1}
-    assert await store.release_expired_holds(NOW_MS) == 1
+    assert await store.release_expired_holds("home", NOW_MS) == 1
     assert await store.read_counters([counter]) == {counter: 0}
 
 
@@ -174,7 +174,7 @@ async def test_a_lead_loses_its_values_first_and_keeps_its_story(store: Store) -
     lead = old_lead(1, buyers=[BID], data={"email": "zoe@example.com", "consent": "yes"})
     lead = replace(lead, attempts=[replace(lead.attempts[0], answer="sold to Zoe")])
     await keep(store, lead, LeadState.DELIVERED)
-    await store.record_late_answers(lead.lead_id, [LATE])
+    await store.record_late_answers(lead.campaign, lead.lead_id, [LATE])
     before, totals = await store.audit.find_lead(lead.lead_id), await store.audit.totals()
     ages = Retention(lead_data_days=30, lead_days=400, kept_fields=("consent",))
     assert await purge(store, home=ages) == {"lead_data": 1}

@@ -65,11 +65,11 @@ async def test_race_for_expired_holds(url: str):
     """Two processes release the same holds: each slot comes back once."""
     async with Store.open(url) as store:
         for number in range(1, 51):
-            await store.record_ping(a_ping(number), [slot("c", 60)])
-        await store.record_ping(a_ping(51, expires_ms=NOW_MS + TTL_MS + 1), [slot("c", 60)])
+            await store.record_ping(a_ping(number), [slot("home:c", 60)])
+        await store.record_ping(a_ping(51, expires_ms=NOW_MS + TTL_MS + 1), [slot("home:c", 60)])
         released = race([spawn("release", url) for _ in range(2)])
         assert sum(map(int, released)) == 50
-        assert await store.read_counters(["c"]) == {"c": 1}
+        assert await store.read_counters(["home:c"]) == {"home:c": 1}
 
 
 async def test_race_to_make_the_database(empty_url: str):
@@ -88,4 +88,4 @@ async def test_acknowledged_pings_survive_a_kill(url: str):
     assert killed.returncode == -signal.SIGKILL
     async with Store.open(url) as store:
         for ping_id in acknowledged:
-            assert await store.find_ping(ping_id) == a_ping(int(ping_id.removeprefix("PING-"), 16))
+            assert await store.audit.find_ping(ping_id) == a_ping(int(ping_id.removeprefix("PING-"), 16))

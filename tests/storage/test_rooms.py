@@ -37,10 +37,10 @@ async def store(place: str) -> AsyncIterator[Store]:
         for number, at_ms in enumerate((AUGUST_MS, AUGUST_MS + DAY_MS, OCTOBER_MS, NOW_MS), 1):
             ping = old_ping(number, at_ms)
             await opened.record_ping(ping)
-            await opened.record_late_answers(ping.ping_id, [LATE])
+            await opened.record_late_answers(ping.campaign, ping.ping_id, [LATE])
             lead = old_lead(number, at_ms, ping_id=ping.ping_id)
             await keep(opened, lead, LeadState.DELIVERED)
-            await opened.record_late_answers(lead.lead_id, [LATE])
+            await opened.record_late_answers(lead.campaign, lead.lead_id, [LATE])
         yield opened
 
 
@@ -81,7 +81,7 @@ async def test_a_month_in_which_somebody_keeps_a_row_loses_the_others_one_by_one
     await keep(store, old_lead(9, AUGUST_MS), LeadState.UNKNOWN)
     assert await purge(store) == {"pings": 3, "leads": 2}
     assert {"pings_2025_08", "leads_2025_08"} <= set(await months_are(place))
-    assert await store.find_ping(kept.ping_id) is not None
+    assert await store.audit.find_ping(kept.ping_id) is not None
     assert len(await store.audit.unresolved_leads()) == 1
 
 

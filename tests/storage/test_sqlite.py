@@ -35,7 +35,7 @@ async def pings_at_once(store: Store, numbers: range) -> list[BaseException | No
 
 async def assert_stored(store: Store, numbers: range, *, is_stored: bool = True) -> None:
     for number in numbers:
-        assert (await store.find_ping(a_ping(number).ping_id) is not None) is is_stored
+        assert (await store.audit.find_ping(a_ping(number).ping_id) is not None) is is_stored
 
 
 # --------------------------------------------------------------------------------------------------- group commit
@@ -91,7 +91,7 @@ async def test_unit_with_a_broken_statement_changes_nothing(connector: SqliteCon
     """A unit that breaks in its midst is undone as a whole, also beside others."""
     unit = (
         Statement(sql=statements.RECORD_CONFIG, params=("v1", 1, "")),
-        Statement(sql=statements.TAKE_CAP, params=("c", 2**70, 0, 1, 1)),
+        Statement(sql=statements.TAKE_CAP, params=("c", "c", 2**70, 0, 1, 1)),
     )
     with pytest.raises(StorageError, match="OverflowError"):
         await connector.write(unit)
@@ -152,7 +152,7 @@ async def test_busy_database_is_waited_for(file: str):
             recording = asyncio.ensure_future(store.record_ping(a_ping(1)))
             await asyncio.sleep(0.15)
             assert not recording.done()
-            assert await store.find_ping(a_ping(1).ping_id) is None  # reads go on meanwhile
+            assert await store.audit.find_ping(a_ping(1).ping_id) is None  # reads go on meanwhile
         await recording
 
 
@@ -229,7 +229,7 @@ async def test_close_writes_what_waits(file: str):
     await asyncio.sleep(0)
     await opened.aclose()
     assert await waiting == [None] * 1_200
-    for refused in (store.record_ping(a_ping(1)), store.find_ping("PING-0"), store.audit.recent_pings(1)):
+    for refused in (store.record_ping(a_ping(1)), store.audit.find_ping("PING-0"), store.audit.recent_pings(1)):
         with pytest.raises(StorageError):
             await refused
     async with Store.open(f"sqlite:///{file}") as again:

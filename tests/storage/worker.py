@@ -48,7 +48,7 @@ async def take(store: Store, limit: int, count: int) -> None:
 async def release(store: Store) -> None:
     """Release what has expired, again and again."""
     await started()
-    print(sum([await store.release_expired_holds(NOW_MS + TTL_MS) for _ in range(5)]))
+    print(sum([await store.release_expired_holds("home", NOW_MS + TTL_MS) for _ in range(5)]))
 
 
 async def ping(store: Store, who: int) -> None:
@@ -70,7 +70,7 @@ async def opened(store: Store) -> None:
     """Nothing more than to have opened. Who reads while others still open waits a little, and may have to ask again."""
     for _ in range(50):
         with suppress(StorageError):
-            print(await store.find_ping("PING-0"))
+            print(await store.audit.find_ping("PING-0"))
             return
         await asyncio.sleep(0.1)
 

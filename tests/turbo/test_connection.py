@@ -238,7 +238,7 @@ def hear(chunks: list[bytes]) -> Wire:
 
     async def listen() -> Wire:
         wire = Wire()
-        heard = Connection(lambda connection, stream, request: Mute(), lambda *note: None, window_bytes=131_072)
+        heard = Connection(lambda *request: Mute(), lambda *note: None, window_bytes=131_072)
         heard.connection_made(cast(Any, wire))
         for chunk in chunks:
             if not wire.is_closed:
