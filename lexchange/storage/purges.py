@@ -93,8 +93,8 @@ class Purges:
         """The next rows behind `after` that are old enough, whosever they are; None when there is none."""
         prefix = PREFIX[due.part]
         after = after or prefix
-        whose = (*due.campaigns, settled_ms(due.part, now_ms))
-        params: tuple[Value, ...] = (*whose, after, id_at(prefix, due.before_ms), WALKED_ROWS)
+        whose: tuple[Value, ...] = (*due.campaigns, settled_ms(due.part, now_ms))
+        params = (*whose, after, id_at(prefix, due.before_ms), WALKED_ROWS)
         rows = await self._connector.scan(page_sql(due.part, len(due.campaigns)), params)
         if not rows:
             return None

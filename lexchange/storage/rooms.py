@@ -39,8 +39,8 @@ class Rooms:
         sql = f"""
 SELECT MAX({key}), COUNT(*), CAST(COALESCE(SUM(is_due), 0) AS BIGINT)
 FROM ({page_sql(due.part, len(due.campaigns))}) AS page"""  # noqa: S608 - our own names
-        whose = (*due.campaigns, settled_ms(due.part, now_ms))
-        params: tuple[Value, ...] = (*whose, after or room.begin, room.end, SURVEYED_ROWS)
+        whose: tuple[Value, ...] = (*due.campaigns, settled_ms(due.part, now_ms))
+        params = (*whose, after or room.begin, room.end, SURVEYED_ROWS)
         ((last, row_count, due_count),) = await self._connector.scan(sql, params)
         goes_on = row_count == SURVEYED_ROWS
         return Survey(after=last if goes_on else "", row_count=row_count, is_due=row_count == due_count)

@@ -171,6 +171,10 @@ async def test_statement_uses_its_index(connector: SqliteConnector, sql: str, in
     assert not re.search(r"SCAN (pings|leads|late_answers|cap_\w+|fingerprints)\b(?! USING)", plan), plan
 
 
+def log_bytes(file: str) -> int:
+    return os.path.getsize(f"{file}-wal")
+
+
 async def test_log_that_a_long_read_has_let_grow_is_cut(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody reads one moment, the log keeps everything since; then it begins anew, and small."""
     monkeypatch.setattr("lexchange.storage.sqlite.LOG_BYTES", 1 << 20)
@@ -180,7 +184,7 @@ async def test_log_that_a_long_read_has_let_grow_is_cut(file: str, monkeypatch: 
             reader.execute("SELECT COUNT(*) FROM pings").fetchone()
             for number in range(0, 8_000, 500):
                 await asyncio.gather(*(store.record_ping(a_ping(each)) for each in range(number, number + 500)))
-            assert os.path.getsize(f"{file}-wal") > 9 << 20
+            assert log_bytes(file) > 9 << 20
         for number in range(9_000, 9_003):
             await store.record_ping(a_ping(number))
-        assert os.path.getsize(f"{file}-wal") <= 1 << 20
+        assert log_bytes(file) <= 1 << 20
