@@ -95,11 +95,12 @@ sim: setup ## Play SEED (default: 0:200, a range) in the simulator: who did what
 h2spec: setup ## Ask h2spec what it thinks of our HTTP/2; needs Go once, to build it
 	@$(BIN)/python -m bench.h2spec $(ARGS)
 
-soak: setup debian ## The long runs: 560 kills, failovers, 5,000 runs against the model, 10,000 simulated worlds; an hour and more
+soak: setup debian ## The long runs: 560 kills, failovers, 5,000 runs against the model, 10,000 simulated worlds, an hour of purging; two hours and more
 	CRASH_SEEDS=20 $(BIN)/python -m pytest tests/commands/test_crashes.py $(ARGS)
 	@$(MAKE) test-failover
 	MODEL_EXAMPLES=5000 $(BIN)/python -m pytest tests/model $(ARGS)
 	$(BIN)/python -m tests.simulation 0:10000
+	PURGE_SOAK_S=3600 $(BIN)/python -m pytest -s tests/commands/test_purge_load.py $(ARGS)
 
 check: lint generate-check proto-breaking ## The one gate: everything CI runs, ending with the tests
 	@$(MAKE) test

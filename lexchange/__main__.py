@@ -4,10 +4,23 @@ import argparse
 import sys
 
 from lexchange import __version__
-from lexchange.commands import breaker, check, config, demo, key, migrate, reconcile, serve, show, store, try_buyer
+from lexchange.commands import (
+    breaker,
+    check,
+    config,
+    demo,
+    key,
+    migrate,
+    purge,
+    reconcile,
+    serve,
+    show,
+    store,
+    try_buyer,
+)
 from lexchange.errors import LexchangeError
 
-COMMANDS = (serve, demo, check, try_buyer, show, reconcile, breaker, config, store, migrate, key)
+COMMANDS = (serve, demo, check, try_buyer, show, reconcile, breaker, config, purge, store, migrate, key)
 
 
 def main(arguments: list[str] | None = None) -> int:

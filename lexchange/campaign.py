@@ -11,6 +11,7 @@ from fractions import Fraction
 from lexchange.access import OAuth2Client, TlsFiles
 from lexchange.breaker import DEFAULT_BREAKER, BreakerRule
 from lexchange.filters import EVERY_LEAD, AllOf
+from lexchange.retention import KEEPS_ALL, Retention
 from lexchange.transforms import Transform
 
 
@@ -391,6 +392,7 @@ class Campaign:
     duplicates: Duplicates | None = None
     frozen_fields: FrozenFields | None = None
     repeat_ping_window_s: int | None = None
+    retention: Retention = KEEPS_ALL
     fields: tuple[FieldSpec, ...] = DATA_FIELDS  # system fields with their overrides, then custom ones
     sources: tuple[Source, ...] = ()
     buyers: tuple[Buyer, ...] = ()

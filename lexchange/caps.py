@@ -8,7 +8,7 @@ once; a cap with a source, days or a time zone of its own has a counter of its o
 
 import functools
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from lexchange.campaign import Cap, CapCounts, CapReserve, CapWindow
@@ -16,6 +16,7 @@ from lexchange.lead import CapTake
 from lexchange.money import format_micros
 
 MINUTE_MS = 60_000
+A_DAY = timedelta(days=1)  # clocks of two zones are further apart than none
 
 
 def source_owner(campaign: str, src: str) -> str:
@@ -111,6 +112,19 @@ def window_label(window: CapWindow, minute: int, zone: ZoneInfo) -> str:
         return f"{local:%Y-%m}"
     year, week, _ = local.isocalendar()
     return f"{year}-W{week:02d}"
+
+
+def ended_before(counter: str, day: date) -> bool:
+    """Whether the window of a counter was over before a day, in any time zone; the window `total` never is."""
+    window, label = counter.rsplit(":", 2)[1:]
+    label = label.partition(" ")[0]
+    if window == CapWindow.TOTAL:
+        return False
+    if window == CapWindow.WEEK:
+        return date.fromisocalendar(int(label[:4]), int(label[6:]), 7) < day - A_DAY
+    if window == CapWindow.MONTH:
+        return label < f"{day - A_DAY:%Y-%m}"
+    return date.fromisoformat(label[:10]) < day - A_DAY
 
 
 # Kept, because a lead asks for the same takes when it is checked, offered and sold; many leads share a minute.

@@ -64,6 +64,7 @@ class Catalog:
         self.has_idempotent_buyers = any(
             buyer.post.is_idempotent for campaign in self.campaigns for buyer in campaign.buyers
         )
+        self.retentions = {campaign.campaign: campaign.retention for campaign in self.campaigns}
         self._routes: dict[str, Route] = {}
         for campaign, live in zip(self.campaigns, self.live, strict=True):
             for source in campaign.sources:

@@ -51,6 +51,7 @@ class Limits:
     late_grace_ms: int = 1_000  # a buyer's answer is still recorded, as late, so long after his time-out
     drain_notice_ms: int = 1_000  # on SIGTERM health says NOT_SERVING so long before calls are taken no more
     drain_s: int = 30  # in-flight calls get this long on SIGTERM
+    purge_pause_s: int = 600  # between two runs of the purge
     idempotency_h: int = 24  # how long an idempotency key is remembered
 
     @classmethod

@@ -47,6 +47,7 @@ def explain_lead(lead: Lead, *, shows_data: bool = False) -> Facts:
         "attempts": [_attempt(attempt) for attempt in lead.attempts],
         "buyers": [_buyer(part, lead) for part in lead.buyers],
         "data": _shown(lead.data, shows_data),
+        "data_purged": time_text(lead.data_purged_ms) if lead.data_purged_ms is not None else None,
         "dropped_fields": lead.dropped,
     }
 
@@ -230,6 +231,8 @@ def as_text(facts: Facts) -> str:
     if facts.get("detail") and facts["detail"] not in {each["detail"] for each in attempts}:
         lines.append(f"  detail     {facts['detail']}")  # an operator's note, above all
     lines += _table("data", [[name, value] for name, value in facts["data"].items()])
+    if facts.get("data_purged"):
+        lines.append(f"  purged     {facts['data_purged']}: the lead's values and the buyers' own words are gone")
     if facts["dropped_fields"]:
         lines.append(f"  dropped    {', '.join(facts['dropped_fields'])}: not in the schema, not forwarded")
     if facts.get("lead"):

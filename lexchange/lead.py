@@ -208,6 +208,7 @@ class Lead:
     attempts: list[Attempt] = field(default_factory=list)
     takes: list[CapTake] = field(default_factory=list)  # cap slots the lead holds now
     worker: str = ""  # the process that sends it
+    data_purged_ms: int | None = None  # when its values and the buyers' own words went, in epoch ms
 
     @property
     def takers(self) -> list[str]:

@@ -31,6 +31,7 @@ from lexchange.exchange import Exchange, Identity
 from lexchange.health import Health
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
+from lexchange.purge import purging
 from lexchange.reflection import add_reflection
 from lexchange.resends import resending
 from lexchange.servicer import LeadExchangeServicer
@@ -124,6 +125,9 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         )
         await stack.enter_async_context(resending(store, exchange, clock))
         await stack.enter_async_context(configuration.followed(partial(_take, exchange)))
+        await stack.enter_async_context(
+            purging(store, clock, limits, worker=worker, retentions=lambda: exchange.catalog.retentions)
+        )
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
         await listeners.start()

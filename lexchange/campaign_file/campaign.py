@@ -18,10 +18,12 @@ from lexchange.campaign import (
 from lexchange.campaign_file.buyers import read_buyer
 from lexchange.campaign_file.fields import read_fields
 from lexchange.campaign_file.reading import Reader, Section, Value, list_of, once_each
+from lexchange.campaign_file.retention import read_retention
 from lexchange.campaign_file.scalars import flag, known_name, label, matching, money, one_of, whole
 from lexchange.campaign_file.schedule import read_time_zone
 from lexchange.campaign_file.scope import TIMEOUT_MS, Claims, Scope, Setting
 from lexchange.campaign_file.sources import NO_PAYOUT, read_payout, read_source
+from lexchange.retention import KEEPS_ALL
 
 CAMPAIGN_ID = matching("[a-z0-9_-]{1,64}", "1 to 64 small letters, digits, _ or -")
 CURRENCY = matching("[A-Z]{3}", "three capital letters such as USD")
@@ -47,6 +49,7 @@ def read_campaign(value: Value, setting: Setting, ids: Claims, sources: Claims) 
             routing=routing,
             time_zone=section.take("time_zone", read_time_zone, "UTC"),
         )
+        duplicates = section.take("duplicates", partial(_read_duplicates, scope=scope), None)
         read_one_buyer = partial(read_buyer, scope=scope, names=Claims())
         return Campaign(
             campaign=campaign,
@@ -57,9 +60,10 @@ def read_campaign(value: Value, setting: Setting, ids: Claims, sources: Claims) 
             time_zone=scope.time_zone,
             routing=routing,
             payout=section.need("payout", read_payout, NO_PAYOUT),
-            duplicates=section.take("duplicates", partial(_read_duplicates, scope=scope), None),
+            duplicates=duplicates,
             frozen_fields=section.take("frozen_fields", partial(_read_frozen_fields, scope=scope), None),
             repeat_ping_window_s=section.take("repeat_ping", _read_repeat_ping, None),
+            retention=section.take("retention", partial(read_retention, scope=scope, duplicates=duplicates), KEEPS_ALL),
             fields=fields,
             sources=found_sources,
             buyers=section.take("buyers", list_of(read_one_buyer, at_least=0), ()),

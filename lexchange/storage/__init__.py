@@ -1,8 +1,9 @@
 """What the exchange remembers: open a Store, use its verbs; operators ask its `audit`, copies take its `contents`."""
 
 from lexchange.storage.audit import Audit
-from lexchange.storage.connector import Connector
+from lexchange.storage.connector import Connector, Room
 from lexchange.storage.copies import Copied, Copy
+from lexchange.storage.purges import Page, Step
 from lexchange.storage.schema import Opening
 from lexchange.storage.store import ABANDONED_MS, Store, back_up, file_of, place_of
 from lexchange.storage.values import (
@@ -33,8 +34,11 @@ __all__ = [
     "Copy",
     "CurrentConfig",
     "Opening",
+    "Page",
+    "Room",
     "StartOutcome",
     "StartResult",
+    "Step",
     "Store",
     "back_up",
     "file_of",

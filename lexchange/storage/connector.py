@@ -51,6 +51,15 @@ class UnitResult:
     failed_guard: object = None
 
 
+@frozen
+class Room:
+    """A part of a table that can be dropped at once: it holds the rows whose keys are in `begin` to before `end`."""
+
+    name: str
+    begin: str
+    end: str
+
+
 class Connector(Protocol):
     """One database. Every method raises StorageError when the engine cannot do what it is asked now."""
 
@@ -71,6 +80,14 @@ class Connector(Protocol):
 
     async def make_room(self, now_ms: int) -> None:
         """Prepare the tables for the rows of the time that follows; to be called every now and then."""
+        ...
+
+    async def rooms(self, table: str) -> Sequence[Room]:
+        """The parts of a table that can be dropped, the oldest first; none where an engine has none."""
+        ...
+
+    async def drop_room(self, room: Room) -> bool:
+        """Drop it with all its rows; False when it is in use, and then nobody has waited for it for long."""
         ...
 
     async def aclose(self) -> None:

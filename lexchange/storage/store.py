@@ -20,6 +20,8 @@ from lexchange.storage.audit import Audit
 from lexchange.storage.connector import Connector, Statement, Unit, UnitResult
 from lexchange.storage.contents import Contents
 from lexchange.storage.postgres import Bounds, PostgresConnector, redacted
+from lexchange.storage.purges import Purges
+from lexchange.storage.rooms import Rooms
 from lexchange.storage.rows import current_config, leads, pings
 from lexchange.storage.schema import Opening
 from lexchange.storage.sqlite import SqliteConnector, back_up_file
@@ -45,6 +47,8 @@ class Store:
         self._connector = connector
         self.audit = Audit(connector)
         self.contents = Contents(connector)
+        self.purges = Purges(connector)
+        self.rooms = Rooms(connector)
         self.applied = applied  # the migrations that opening it has applied
 
     @classmethod

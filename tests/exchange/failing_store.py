@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lexchange.errors import StorageError
 from lexchange.server import Server
 from lexchange.storage import statements
-from lexchange.storage.connector import Connector, Row, Unit, UnitResult, Value
+from lexchange.storage.connector import Connector, Room, Row, Unit, UnitResult, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,14 @@ class FailingConnector:
     async def make_room(self, now_ms: int) -> None:
         """Nothing that a sale waits for."""
         await self._real.make_room(now_ms)
+
+    async def rooms(self, table: str) -> Sequence[Room]:
+        """As they are."""
+        return await self._real.rooms(table)
+
+    async def drop_room(self, room: Room) -> bool:
+        """As it is."""
+        return await self._real.drop_room(room)
 
     async def aclose(self) -> None:
         """Close."""

@@ -24,7 +24,7 @@ from lexchange.leases import Lease
 from lexchange.resends import ask_on
 from lexchange.servicer import refusal_of
 from lexchange.storage import Store
-from lexchange.storage.connector import Row, Unit, UnitResult, Value
+from lexchange.storage.connector import Room, Row, Unit, UnitResult, Value
 from lexchange.storage.sqlite import Reader, Writer
 
 if TYPE_CHECKING:
@@ -89,6 +89,14 @@ class SimulatedConnector:
 
     async def make_room(self, now_ms: int) -> None:
         """Nothing, as with a file."""
+
+    async def rooms(self, table: str) -> Sequence[Room]:
+        """None, as with a file."""
+        return ()
+
+    async def drop_room(self, room: Room) -> bool:
+        """There is none."""
+        return False
 
     async def aclose(self) -> None:
         """Commit what waits."""

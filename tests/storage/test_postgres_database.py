@@ -9,14 +9,18 @@ import pytest
 from lexchange.clock import Clock
 from lexchange.errors import ConfigError, StorageError
 from lexchange.ids import Ids
-from lexchange.storage import Store, place_of, statements
+from lexchange.retention import Part
+from lexchange.storage import Store, place_of, purges, statements
 from lexchange.storage.postgres.sql import numbered
+from lexchange.storage.purges import BELONGING
+from lexchange.storage.rooms import empty_sql
 from lexchange.storage.schema import pending
 from tests.storage.examples import NOW_MS, a_lead, a_ping
 from tests.storage.servers import PASSWORD, TEMPLATE, PostgresServer, Servers, migrate, run_apart
 from tests.storage.test_postgres import connected
 
 DAY_MS = 86_400_000
+EMPTIED = {"late_answers": "owner_id", "fingerprints": "lead_id", "past_deliveries": "delivery_id"}
 
 
 @pytest.fixture(params=["18", "15"])
@@ -187,6 +191,12 @@ async def test_month_that_comes_too_late_stays_in_the_default(place: str):
         *(statements.UNKNOWN_LEADS, statements.FIND_DUPLICATES, statements.ADD_FINGERPRINT, statements.TAKE_CAP),
         *(statements.DROP_FINGERPRINTS, statements.GIVE_HOLDS_BACK, statements.DROP_EXPIRED_HOLDS),
         *(statements.GIVE_EXPIRED_HOLDS_BACK, statements.RECENT_PINGS),
+        *(purges.drop_sql(part, 4) for part in BELONGING),
+        *(purges.drop_belonging_sql(part, table, 4) for part in BELONGING for table in BELONGING[part]),
+        *(purges.DROP_DELIVERIES, purges.FORGET_LATE_ANSWERS, purges.BLANK_LEAD, purges.COUNTER_PAGE),
+        *(purges.DROP_COUNTER, purges.CALL_PAGE, purges.DROP_CALL),
+        *(purges.page_sql(part, 2) for part in Part),
+        *(empty_sql(table, key) for table, key in EMPTIED.items()),
         *(statements.FIND_ANY_PING, statements.FIND_LEAD_OF_ANY_PING, statements.read_counters(2)),
     ],
 )

@@ -1,8 +1,10 @@
 """The database file: migrated once, refused when it is not ours, found by its URL, searched by its indexes."""
 
+import asyncio
 import os
 import re
 import sqlite3
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -167,3 +169,22 @@ async def test_statement_uses_its_index(connector: SqliteConnector, sql: str, in
     plan = "\n".join(str(row[3]) for row in (await connector.write((explained,))).rows[0])
     assert index in plan.replace("COVERING ", ""), plan
     assert not re.search(r"SCAN (pings|leads|late_answers|cap_\w+|fingerprints)\b(?! USING)", plan), plan
+
+
+def log_bytes(file: str) -> int:
+    return os.path.getsize(f"{file}-wal")
+
+
+async def test_log_that_a_long_read_has_let_grow_is_cut(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody reads one moment, the log keeps everything since; then it begins anew, and small."""
+    monkeypatch.setattr("lexchange.storage.sqlite.LOG_BYTES", 1 << 20)
+    async with Store.open(f"sqlite:///{file}") as store:
+        with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT COUNT(*) FROM pings").fetchone()
+            for number in range(0, 8_000, 500):
+                await asyncio.gather(*(store.record_ping(a_ping(each)) for each in range(number, number + 500)))
+            assert log_bytes(file) > 9 << 20
+        for number in range(9_000, 9_003):
+            await store.record_ping(a_ping(number))
+        assert log_bytes(file) <= 1 << 20

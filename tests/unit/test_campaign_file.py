@@ -21,6 +21,7 @@ from lexchange.campaign import DATA_FIELDS, Campaign, FieldType, PayoutMode, Pay
 from lexchange.campaign_file import LoadedCampaigns, config_version, describe, load_campaigns
 from lexchange.errors import ConfigError
 from lexchange.keys import hash_key
+from lexchange.retention import Retention
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "campaign_file"
@@ -140,6 +141,9 @@ def test_every_key_reaches_its_value() -> None:
         fields=("zipcode", "state"), on_change=domain.OnChange.KEEP_PING
     )
     assert campaign.repeat_ping_window_s == 60
+    assert campaign.retention == Retention(
+        ping_days=90, lead_days=400, lead_data_days=30, kept_fields=("trusted_form_url", "consent_text")
+    )
 
 
 def test_every_key_of_a_source_reaches_its_value() -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from lexchange.background import Background
 from lexchange.errors import StorageError
-from lexchange.storage.connector import Row, Unit, UnitResult, Value
+from lexchange.storage.connector import Room, Row, Unit, UnitResult, Value
 from lexchange.storage.postgres.faults import Fault, failure, is_lost
 from lexchange.storage.postgres.queue import Batch, Job, Queue, locks_of
-from lexchange.storage.postgres.schema import Months, prepare
+from lexchange.storage.postgres.schema import Months, drop, prepare, rooms
 from lexchange.storage.postgres.sessions import Database, Sessions
 from lexchange.storage.postgres.sql import numbered
 from lexchange.storage.postgres.writer import Writer
@@ -102,6 +102,24 @@ class PostgresConnector:
         try:
             async with self._writers.one(_now() + self._bounds.busy_s) as connection:
                 await self._months.make(connection, now_ms)
+        except Fault as error:
+            raise failure(error) from None
+
+    async def rooms(self, table: str) -> Sequence[Room]:
+        """The months of a table."""
+        self._check_open()
+        try:
+            async with self._scanners.one(_now() + self._bounds.busy_s) as connection:
+                return await rooms(connection, table)
+        except Fault as error:
+            raise failure(error) from None
+
+    async def drop_room(self, room: Room) -> bool:
+        """Drop a month, if nobody is reading it."""
+        self._check_open()
+        try:
+            async with self._writers.one(_now() + self._bounds.busy_s) as connection:
+                return await drop(connection, room)
         except Fault as error:
             raise failure(error) from None
 

@@ -1,12 +1,14 @@
 """The tables: migrated by one process at a time, and the months that pings and leads are kept in."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import asyncpg
 
 from lexchange.errors import ConfigError
+from lexchange.storage.connector import Room
 from lexchange.storage.postgres.faults import Fault, failure, is_unit_fault
 from lexchange.storage.postgres.queue import key_of
 from lexchange.storage.postgres.sessions import Connection, Database, close
@@ -17,7 +19,12 @@ OLDEST = 150_000  # the oldest server that the tests run on, as server_version_n
 MIGRATE_S = 300.0  # longer than any migration
 AHEAD = 2  # months that are made before they begin
 AT_ONCE_MS = 1_000  # a new partition waits no longer for its table, because all others would wait behind it
+DROP_WAIT_MS = 100  # nor does one that is dropped
 PARTITIONED = {"pings": "PING-", "leads": "L-"}
+MONTH = re.compile(r"[a-z]+_(\d{4})_(\d{2})")
+PARTITIONS = """
+SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = to_regclass($1) ORDER BY relname"""
 
 FACTS = """
 SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_setting('fsync')"""
@@ -90,7 +97,7 @@ async def _make(connection: Connection, table: str, month: datetime) -> None:
     name = f"{table}_{month:%Y_%m}"
     if await connection.fetchval("SELECT to_regclass($1)", name):
         return
-    begin, end = (f"{PARTITIONED[table]}{_ms(each):012X}" for each in (month, _next(month)))
+    begin, end = _bounds(table, month)
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", key_of("months"))
@@ -100,6 +107,34 @@ async def _make(connection: Connection, table: str, month: datetime) -> None:
             )
     except asyncpg.CheckViolationError:  # rows of it came before it was made; they are well where they are
         log_event("month_in_default", table=name)
+
+
+async def rooms(connection: Connection, table: str) -> list[Room]:
+    """The months of a table, the oldest first."""
+    found = []
+    for (name,) in await connection.fetch(PARTITIONS, table):
+        if match := MONTH.fullmatch(name):
+            month = datetime(int(match[1]), int(match[2]), 1, tzinfo=UTC)
+            begin, end = _bounds(table, month)
+            found.append(Room(name=name, begin=begin, end=end))
+    return found
+
+
+async def drop(connection: Connection, room: Room) -> bool:
+    """Drop a month. Whoever comes meanwhile waits behind us for the table, so we wait a moment only."""
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", key_of("months"))
+            await connection.execute(f"SET LOCAL lock_timeout = {DROP_WAIT_MS}")
+            await connection.execute(f"DROP TABLE IF EXISTS {room.name}")
+    except asyncpg.LockNotAvailableError:
+        return False
+    return True
+
+
+def _bounds(table: str, month: datetime) -> tuple[str, str]:
+    begin, end = (f"{PARTITIONED[table]}{_ms(each):012X}" for each in (month, _next(month)))
+    return begin, end
 
 
 def _months(now_ms: int, count: int) -> Iterator[datetime]:
