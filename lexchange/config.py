@@ -48,6 +48,7 @@ class Limits:
     store_busy_ms: int = 5_000  # a write waits so long for other processes, or for a server that is away
     store_writer_count: int = 4  # connections of a process that commit, where the store has several
     lease_s: int = 10  # a process that has not been heard of for so long is gone; its leads in flight are swept
+    hot_cap_per_s: int = 50  # a cap that a process takes from so often is leased in blocks, where the store is shared
     late_grace_ms: int = 1_000  # a buyer's answer is still recorded, as late, so long after his time-out
     drain_notice_ms: int = 1_000  # on SIGTERM health says NOT_SERVING so long before calls are taken no more
     drain_s: int = 30  # in-flight calls get this long on SIGTERM

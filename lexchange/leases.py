@@ -124,6 +124,8 @@ class Lease:
             is_orphan = lead.worker not in living if lead.worker else lead.updated_ms <= now_ms - ORPHANED_MS
             if is_orphan and await self._store.sweep_lead(swept(lead, now_ms), lead):
                 log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
+        if returned := await self._store.return_orphaned_caps(living):
+            log_event("cap_leases_swept", count=returned)
         await self._store.sweep_workers(living, now_ms)
 
     async def _alive(self, now_ms: int) -> set[str]:

@@ -194,6 +194,7 @@ class Sale:
                 fingerprints=offer.fingerprints,
                 now_ms=claimed.created_ms,
                 mark=self._mark,
+                held=[*offer.held, *ahead],
             )
             if result.outcome is ClaimOutcome.CLAIMED:
                 failpoints.reach("claim_committed")

@@ -18,9 +18,11 @@ from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 from lexchange.background import Background
+from lexchange.blocks import BlockRule
 from lexchange.buyers.addresses import AddressRule
 from lexchange.buyers.client import BuyerClient
 from lexchange.buyers.http_answer import ClientLimits
+from lexchange.cap_leases import leasing_caps
 from lexchange.catalog import Catalog
 from lexchange.clock import SystemClock
 from lexchange.config import Limits, Settings
@@ -103,6 +105,9 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         clock = SystemClock()
         await stack.enter_async_context(kept_up(store, clock))
         worker = await stack.enter_async_context(leased(store, clock, limits.lease_s))
+        if not settings.store.startswith("sqlite:"):  # there one writer at a time is the engine's own way
+            rule = BlockRule(hot_per_s=limits.hot_cap_per_s)
+            await stack.enter_async_context(leasing_caps(store, worker, rule))
         client = BuyerClient(
             limits=ClientLimits(
                 max_answer_bytes=limits.buyer_answer_bytes,

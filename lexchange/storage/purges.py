@@ -13,9 +13,9 @@ from lexchange.caps import ended_before
 from lexchange.frozen import frozen
 from lexchange.lead import BuyerPing, Lead, Ping
 from lexchange.retention import DAY_MS, Due, Part
+from lexchange.storage.cap_units import COUNTERS
 from lexchange.storage.connector import Connector, Row, Statement, Value
 from lexchange.storage.rows import lead_record, leads, pings
-from lexchange.storage.units import COUNTERS
 
 BATCH_STATEMENTS = 50
 WALKED_ROWS = 1_000  # looked at in a page

@@ -70,7 +70,7 @@ INSERT INTO cap_counters (campaign, counter, used)
 SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE CAST(? AS BIGINT) <= CAST(? AS BIGINT)
 ON CONFLICT (campaign, counter) DO UPDATE SET used = cap_counters.used + excluded.used
 WHERE cap_counters.used + excluded.used <= ?
-RETURNING counter"""
+RETURNING used"""
 
 # Also settles a final price (a negative amount adds). Without a limit: the money is owed, whatever the cap says.
 GIVE_CAP_BACK = "UPDATE cap_counters SET used = used - ? WHERE campaign = ? AND counter = ?"
@@ -96,13 +96,42 @@ EXPIRED_HOLDS = "SELECT counter FROM cap_holds WHERE campaign = ? AND expires_ms
 
 DROP_EXPIRED_HOLDS = "DELETE FROM cap_holds WHERE campaign = ? AND expires_ms <= ? RETURNING counter"
 
+# What is leased is part of `used` already, so the counter stays as it is. It is looked at, not locked: where a cap was
+# lowered, or a price has come out higher, `used` is above the limit, and what is leased has to come back first.
+TAKE_LEASED = """
+UPDATE cap_leases SET amount_left = amount_left - ?
+WHERE campaign = ? AND counter = ? AND worker = ? AND amount_left >= ? AND EXISTS (
+    SELECT 1 FROM cap_counters WHERE campaign = ? AND counter = ? AND used <= ?)
+RETURNING amount_left"""
+
+KEEP_LEASE = """
+INSERT INTO cap_leases (campaign, counter, worker, amount_left) VALUES (?, ?, ?, ?)
+ON CONFLICT (campaign, counter, worker) DO UPDATE SET amount_left = cap_leases.amount_left + excluded.amount_left"""
+
+# Three steps of one unit. From the first on nobody can take from these leases, whatever he has read; what each had then
+# is given back; and with its row goes the note of it, so that it is given back once.
+END_CAP_LEASES = "UPDATE cap_leases SET amount_back = amount_left, amount_left = 0 WHERE campaign = ? AND counter = ?"
+
+END_CAP_LEASE = f"{END_CAP_LEASES} AND worker = ?"
+
+GIVE_LEASES_BACK = """
+UPDATE cap_counters SET used = used - (
+    SELECT CAST(COALESCE(SUM(amount_back), 0) AS BIGINT) FROM cap_leases WHERE campaign = ? AND counter = ?)
+WHERE campaign = ? AND counter = ?"""
+
+DROP_LEASES = "DELETE FROM cap_leases WHERE campaign = ? AND counter = ? AND amount_left = 0"
+
+CAP_LEASES = "SELECT counter, worker FROM cap_leases"
+
 
 def read_counters(count: int) -> str:
-    """The query for that many counters of one campaign."""
+    """The query for that many counters of one campaign: what is used of each, and not only leased."""
     marks = ", ".join("?" * count)
     return f"""
-SELECT counter, used FROM cap_counters
-WHERE campaign = ? AND counter IN ({marks})"""  # noqa: S608 - question marks only
+SELECT counter, used - CAST(COALESCE((
+    SELECT SUM(amount_left) FROM cap_leases
+    WHERE cap_leases.campaign = ? AND cap_leases.counter = cap_counters.counter), 0) AS BIGINT)
+FROM cap_counters WHERE campaign = ? AND counter IN ({marks})"""  # noqa: S608 - question marks only
 
 
 # ----------------------------------------------------------------------------------------------------- duplicates
@@ -293,4 +322,8 @@ SELECT campaign, COUNT(*),
 FROM leads WHERE state = 'delivered' AND is_test = 0
 GROUP BY campaign"""
 
-COUNTERS = "SELECT counter, used FROM cap_counters ORDER BY counter"
+COUNTERS = """
+SELECT counter, used - CAST(COALESCE((
+    SELECT SUM(amount_left) FROM cap_leases
+    WHERE cap_leases.campaign = cap_counters.campaign AND cap_leases.counter = cap_counters.counter), 0) AS BIGINT)
+FROM cap_counters ORDER BY counter"""

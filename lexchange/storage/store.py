@@ -9,14 +9,14 @@ A caller that is cancelled while it waits leaves its transition to happen; one t
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from itertools import groupby
 from pathlib import Path
 
-from lexchange.caps import campaign_of
+from lexchange.blocks import BlockRule, Draw
 from lexchange.errors import ConfigError
 from lexchange.lead import IN_FLIGHT, BuyerPing, CapTake, Fingerprint, Lead, LeadState, Ping
 from lexchange.storage import statements, units
 from lexchange.storage.audit import Audit
+from lexchange.storage.cap_units import take_caps
 from lexchange.storage.connector import Connector, Statement, Unit, UnitResult
 from lexchange.storage.contents import Contents
 from lexchange.storage.postgres import Bounds, PostgresConnector, redacted
@@ -25,6 +25,7 @@ from lexchange.storage.rooms import Rooms
 from lexchange.storage.rows import current_config, leads, pings
 from lexchange.storage.schema import Opening
 from lexchange.storage.sqlite import SqliteConnector, back_up_file
+from lexchange.storage.takes import Takes
 from lexchange.storage.values import (
     BreakerRow,
     CallMark,
@@ -45,6 +46,7 @@ class Store:
 
     def __init__(self, connector: Connector, applied: Sequence[str] = ()) -> None:
         self._connector = connector
+        self._takes = Takes(connector)
         self.audit = Audit(connector)
         self.contents = Contents(connector)
         self.purges = Purges(connector)
@@ -85,7 +87,11 @@ class Store:
 
         Guarded by every cap in `holds`: the first full one is returned, and then nothing is stored.
         """
-        return _full_cap((await self._connector.write(units.record_ping(ping, holds))).failed_guard)
+
+        def unit_of(draws: Sequence[Draw]) -> Unit:
+            return units.record_ping(ping, draws)
+
+        return _full_cap(await self._takes.write(holds, unit_of, may_lease=False))
 
     async def find_ping(self, ping_id: str, *, campaign: str) -> Ping | None:
         """The campaign's ping, with the late answers that have come in."""
@@ -111,17 +117,20 @@ class Store:
         fingerprints: Sequence[Fingerprint] = (),
         now_ms: int,
         mark: CallMark | None = None,
+        held: Sequence[CapTake] = (),
     ) -> ClaimResult:
         """Consume the lead's ping (if it has one), take its slots, and store it as it is, usually `sending`.
 
         Guarded by: the ping is offered, unexpired, this source's and of this kind; no equal fingerprint of another
         lead; no cap full. If any fails, nothing has changed. `takes` names every slot the lead needs: those that its
-        ping holds are given back in the same step, so they are neither missing nor counted twice. With a `mark` the
-        running call learns its lead, and is guarded too: no repeat has taken it over.
+        ping holds, `held`, are given back in the same step, so they are neither missing nor counted twice. With a
+        `mark` the running call learns its lead, and is guarded too: no repeat has taken it over.
         """
-        result = await self._write_with_room(
-            units.claim_lead(lead, takes, fingerprints, now_ms, mark), lead.campaign, now_ms
-        )
+
+        def unit_of(draws: Sequence[Draw]) -> Unit:
+            return units.claim_lead(lead, draws, fingerprints, now_ms, mark)
+
+        result = await self._takes.write(takes, unit_of, freed=held, now_ms=now_ms)
         match result.failed_guard:
             case None:
                 return ClaimResult(outcome=ClaimOutcome.CLAIMED)
@@ -154,8 +163,11 @@ class Store:
         last buyer's slots, `takes` the next one's, `fingerprints` replace the lead's (needed in scope `buyer` only).
         """
         assert lead.state is LeadState.SENDING, lead.state
-        unit = units.start_attempt(lead, takes, releases, fingerprints)
-        result = await self._write_with_room(unit, lead.campaign, lead.updated_ms)
+
+        def unit_of(draws: Sequence[Draw]) -> Unit:
+            return units.start_attempt(lead, draws, releases, fingerprints)
+
+        result = await self._takes.write(takes, unit_of, freed=releases, now_ms=lead.updated_ms)
         match result.failed_guard:
             case None:
                 return StartResult(outcome=StartOutcome.STARTED)
@@ -212,25 +224,37 @@ class Store:
         """Take all slots, guarded by every cap: the first full one is returned, and then none is taken."""
         if not takes:
             return None
-        return _full_cap((await self._connector.write(units.take_caps(takes))).failed_guard)
+        return _full_cap(await self._takes.write(takes, take_caps))
 
     async def read_counters(self, counters: Sequence[str]) -> dict[str, int]:
-        """What is used of each counter, in flight included; 0 for one that nobody has touched."""
-        used = dict.fromkeys(counters, 0)
-        for campaign, of_one in groupby(sorted(counters), key=campaign_of):  # mostly there is but one
-            names = tuple(of_one)
-            used |= dict(await self._connector.read(statements.read_counters(len(names)), (campaign, *names)))
-        return used
+        """What is used of each counter, in flight included; 0 for one that nobody has touched.
+
+        What is only leased, by whomever, is not used: whoever finds no other slot takes it back.
+        """
+        return await self._takes.used(counters)
+
+    def lease_caps(self, worker: str, rule: BlockRule) -> None:
+        """Take blocks of hot counters ahead from now on. Leased and used together stay at or below the cap."""
+        self._takes.lease(worker, rule)
+
+    async def return_idle_caps(self) -> None:
+        """Give back this process's leases of counters that it has stopped taking from."""
+        await self._takes.return_idle()
+
+    async def stop_leasing_caps(self) -> None:
+        """Give back this process's leases, and take none any more."""
+        await self._takes.stop_leasing()
+
+    async def return_orphaned_caps(self, alive: Collection[str]) -> int:
+        """Give back the leases of caps of processes other than these, once; how many."""
+        return await self._takes.return_orphans(alive)
 
     async def release_expired_holds(self, campaign: str, now_ms: int) -> int:
         """Give back the slots of a campaign's pings that expired unclaimed; how many. Any number of workers may.
 
         It is asked at every ping, and mostly there are none: a look is cheaper than a unit that all takers wait for.
         """
-        if not await self._connector.read(statements.EXPIRED_HOLDS, (campaign, now_ms)):
-            return 0
-        result = await self._connector.write(units.release_expired_holds(campaign, now_ms))
-        return len(result.rows[-1])
+        return await self._takes.release_expired(campaign, now_ms)
 
     # ------------------------------------------------------------------------------------------- idempotency keys
 
@@ -324,13 +348,6 @@ class Store:
         rows = await self._connector.read(statements.FIND_CONFIG, (version,))
         return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
 
-    async def _write_with_room(self, unit: Unit, campaign: str, now_ms: int) -> UnitResult:
-        """Write; where a cap is full, once more when pings that have expired have given their slots back."""
-        result = await self._connector.write(unit)
-        if isinstance(result.failed_guard, CapTake) and await self.release_expired_holds(campaign, now_ms):
-            return await self._connector.write(unit)
-        return result
-
     async def _why_unclaimed(self, lead: Lead) -> ClaimResult:
         params = (lead.campaign, lead.ping_id, lead.src, int(lead.is_test))
         claims = await self._connector.read(statements.FIND_CLAIM, params)
@@ -370,9 +387,10 @@ async def _open_connector(url: str, bounds: Bounds, opening: Opening) -> SqliteC
     )
 
 
-def _full_cap(failed_guard: object) -> CapTake | None:
-    assert failed_guard is None or isinstance(failed_guard, CapTake)
-    return failed_guard
+def _full_cap(result: UnitResult) -> CapTake | None:
+    full = result.failed_guard
+    assert full is None or isinstance(full, CapTake)
+    return full
 
 
 def _only(found: Sequence[Ping]) -> Ping | None:

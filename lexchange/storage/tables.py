@@ -45,6 +45,7 @@ TABLES = (
     Table(name="past_deliveries", columns=("delivery_id", "lead_id", "campaign")),
     Table(name="late_answers", columns=("campaign", "owner_id", "buyer", "answer"), key_length=3),
     Table(name="cap_counters", columns=("campaign", "counter", "used"), key_length=2),
+    Table(name="cap_leases", columns=("campaign", "counter", "worker", "amount_left", "amount_back"), key_length=3),
     Table(name="cap_holds", columns=("campaign", "ping_id", "counter", "amount", "expires_ms"), key_length=3),
     Table(name="fingerprints", columns=("campaign", "digest", "scope_key", "lead_id", "created_ms"), key_length=4),
     Table(name="turns", columns=("campaign", "buyer", "last_sale_ms"), key_length=2),

@@ -7,7 +7,8 @@ a lead that is found untouched and moved, a hold that is given back and dropped;
 
 from collections.abc import Collection, Iterable, Sequence
 
-from lexchange.caps import campaign_of
+from lexchange.blocks import Draw
+from lexchange.campaign import RoutingMode
 from lexchange.lead import (
     IN_FLIGHT,
     LEAD_TRANSITIONS,
@@ -20,6 +21,7 @@ from lexchange.lead import (
     Ping,
 )
 from lexchange.storage import statements
+from lexchange.storage.cap_units import give_back, give_cap_back, hold_caps, release_holds, take_caps
 from lexchange.storage.connector import Statement, Unit, Value
 from lexchange.storage.rows import breaker_row, late_answer_row, lead_record, lead_row, ping_row
 from lexchange.storage.values import BreakerRow, CallMark
@@ -29,27 +31,16 @@ STATE = "state"
 
 UNSOLD = (LeadState.REJECTED, LeadState.FAILED)
 
-COUNTERS = "counters"
-"""Shared by all who change counters or holds, locked by who gives back whatever has expired."""
-
 CALLS = "calls"
 """Shared by all who touch a remembered call, locked by who sweeps them."""
 
 
-def record_ping(ping: Ping, holds: Sequence[CapTake]) -> Unit:
+def record_ping(ping: Ping, holds: Sequence[Draw]) -> Unit:
     """The ping, and the slots it holds until it expires."""
     insert = Statement(sql=statements.INSERT_PING, params=ping_row(ping), is_bulk=True)
     if not holds:
         return (insert,)
-    kept = (
-        Statement(
-            sql=statements.HOLD_CAP,
-            params=(ping.campaign, ping.ping_id, hold.counter, hold.amount, ping.expires_ms),
-            shares=COUNTERS,
-        )
-        for hold in holds
-    )
-    return (*take_caps(holds), *kept, insert)
+    return (*take_caps(holds), *hold_caps(ping, holds), insert)
 
 
 def record_late_answers(campaign: str, owner_id: str, answers: Iterable[BuyerPing]) -> Unit:
@@ -62,23 +53,9 @@ def record_late_answers(campaign: str, owner_id: str, answers: Iterable[BuyerPin
     )
 
 
-def take_caps(takes: Iterable[CapTake]) -> Unit:
-    """Every slot, or none; a full cap's take is the guard that fails."""
-    return tuple(
-        Statement(
-            sql=statements.TAKE_CAP,
-            params=(*_key(take.counter), take.amount, take.amount, take.limit, take.limit),
-            guard=take,
-            locks=_counter(take.counter),
-            shares=COUNTERS,
-        )
-        for take in takes
-    )
-
-
 def claim_lead(
     lead: Lead,
-    takes: Sequence[CapTake],
+    draws: Sequence[Draw],
     fingerprints: Sequence[Fingerprint],
     now_ms: int,
     mark: CallMark | None,
@@ -88,8 +65,8 @@ def claim_lead(
         *_claim_call(lead, mark),
         *_claim_ping(lead, now_ms),
         *_add_fingerprints(lead, fingerprints),
-        *(_release_holds(lead) if takes else ()),
-        *take_caps(takes),
+        *(release_holds(lead.campaign, lead.ping_id) if draws and lead.ping_id else ()),
+        *take_caps(draws),
         Statement(sql=statements.INSERT_LEAD, params=lead_row(lead), is_bulk=True, locks=lead.lead_id),
     )
 
@@ -100,7 +77,7 @@ def outlast_claim(lead_id: str) -> Unit:
 
 
 def start_attempt(
-    lead: Lead, takes: Sequence[CapTake], releases: Sequence[CapTake], fingerprints: Sequence[Fingerprint]
+    lead: Lead, draws: Sequence[Draw], releases: Sequence[CapTake], fingerprints: Sequence[Fingerprint]
 ) -> Unit:
     """Move the lead to its next buyer, with its slots and its fingerprints."""
     past = lead.attempts[-2:-1]
@@ -109,8 +86,8 @@ def start_attempt(
         *_keep_deliveries(lead, past),
         *((_drop_fingerprints(lead),) if fingerprints else ()),
         *_add_fingerprints(lead, fingerprints),
-        *_give_back(releases),
-        *take_caps(takes),
+        *give_back(releases),
+        *take_caps(draws),
     )
 
 
@@ -123,13 +100,14 @@ def end_lead(
 ) -> Unit:
     """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow."""
     is_sold = lead.state is LeadState.DELIVERED and not lead.is_test
-    buyers = (lead.takers or list(filter(None, [lead.buyer]))) if is_sold else []
+    has_turn = is_sold and lead.routing_mode == RoutingMode.ROUND_ROBIN  # else all sales to a buyer would wait in turn
+    buyers = (lead.takers or list(filter(None, [lead.buyer]))) if has_turn else []
     last = [each for each in lead.attempts[-1:] if each.delivery_id != lead.delivery_id]
     return (
         _move_lead(lead, before),
         *_keep_deliveries(lead, last),
-        *_give_back(releases),
-        *(_give_cap_back(counter, -delta) for counter, delta in adjustments),
+        *give_back(releases),
+        *(give_cap_back(counter, -delta) for counter, delta in adjustments),
         *((_drop_fingerprints(lead),) if lead.state in UNSOLD else ()),
         *(_record_turn(lead, buyer) for buyer in buyers),
     )
@@ -144,16 +122,6 @@ def sweep_lead(swept: Lead, found: Lead) -> Unit:
 def start_resend(asked: Lead, found: Lead) -> Unit:
     """Note that an unknown lead is sent again, unless somebody has touched it since it was found."""
     return (_untouched(found), _move_lead(asked, (LeadState.UNKNOWN,)))
-
-
-def release_expired_holds(campaign: str, now_ms: int) -> Unit:
-    """Give back the slots of a campaign's pings that expired unclaimed."""
-    expired = (campaign, now_ms)
-    give_back = (*expired, campaign, *expired)
-    return (
-        Statement(sql=statements.GIVE_EXPIRED_HOLDS_BACK, params=give_back, locks=COUNTERS),
-        Statement(sql=statements.DROP_EXPIRED_HOLDS, params=expired, locks=COUNTERS),
-    )
 
 
 def begin_call(begin: tuple[Value, ...], src: str, idempotency_key: str) -> Unit:
@@ -211,18 +179,6 @@ def _claim_ping(lead: Lead, now_ms: int) -> Unit:
     return (Statement(sql=statements.CLAIM_PING, params=params, guard=STATE, locks=lead.ping_id),)
 
 
-def _release_holds(lead: Lead) -> Unit:
-    """The ping's own slots are free for the lead's takes, which follow in the same unit: nobody comes in between."""
-    if lead.ping_id is None:
-        return ()
-    held = (lead.campaign, lead.ping_id)
-    give_back = (*held, lead.campaign, *held)
-    return (
-        Statement(sql=statements.GIVE_HOLDS_BACK, params=give_back, shares=COUNTERS),
-        Statement(sql=statements.DROP_HOLDS, params=held, shares=COUNTERS),
-    )
-
-
 def _add_fingerprints(lead: Lead, fingerprints: Iterable[Fingerprint]) -> Unit:
     return tuple(
         Statement(
@@ -278,15 +234,6 @@ def _untouched(found: Lead) -> Statement:
     return Statement(sql=statements.LEAD_UNTOUCHED, params=params, guard=STATE, locks=found.lead_id)
 
 
-def _give_back(releases: Iterable[CapTake]) -> Unit:
-    return tuple(_give_cap_back(take.counter, take.amount) for take in releases)
-
-
-def _give_cap_back(counter: str, amount: int) -> Statement:
-    params = (amount, *_key(counter))
-    return Statement(sql=statements.GIVE_CAP_BACK, params=params, locks=_counter(counter), shares=COUNTERS)
-
-
 def _record_turn(lead: Lead, buyer: str) -> Statement:
     params = (lead.campaign, buyer, lead.updated_ms)
     return Statement(sql=statements.RECORD_TURN, params=params, locks=f"turn {lead.campaign} {buyer}")
@@ -296,14 +243,6 @@ def _of_call(
     src: str, idempotency_key: str, sql: str, params: tuple[Value, ...], guard: CallMark | None = None
 ) -> Statement:
     return Statement(sql=sql, params=params, guard=guard, locks=f"call {src} {idempotency_key}", shares=CALLS)
-
-
-def _key(counter: str) -> tuple[str, str]:
-    return campaign_of(counter), counter
-
-
-def _counter(counter: str) -> str:
-    return f"counter {counter}"
 
 
 def _breakers(campaign: str, buyer: str) -> str:

@@ -110,7 +110,7 @@ def check_told(history: History, leads: dict[str, Lead]) -> None:
 
 
 async def check_caps(store: Store, leads: list[Lead]) -> None:
-    """A slot is taken by each lead that a buyer has, or may have, and by no other."""
+    """A slot is taken by each lead that a buyer has, or may have, and by no other; what is only leased is not taken."""
     counters = {name: f"auto:buyer:{name}:leads:total:all" for name in BUYERS}
     used = await store.read_counters(list(counters.values()))
     kept = Counter(lead.buyer for lead in leads if lead.state in KEPT)

@@ -53,6 +53,7 @@ SQL = {
     "in flight": "UPDATE leads SET state = 'sending' WHERE buyer = 'acme'",
     "not delivered": "UPDATE leads SET state = 'rejected' WHERE buyer = 'acme'",
     "a slot too many": "UPDATE cap_counters SET used = used + 1",
+    "a lease that is not counted": "INSERT INTO cap_leases SELECT campaign, counter, 'w', 1, 0 FROM cap_counters",
 }
 
 

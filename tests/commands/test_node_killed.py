@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.storage.servers import TEMPLATE, Servers
 
 LEASE_S = 2
 SETTLED_S = 4 * LEASE_S
+SETTINGS: dict[str, Any] = {"LEXCHANGE_LEASE_S": str(LEASE_S), "LEXCHANGE_HOT_CAP_PER_S": "1"}
 SILENCE_S = 3.0
 ENOUGH = 60  # answers before the kill, and after it
 
@@ -49,8 +51,8 @@ async def test_one_of_two_nodes_is_killed(within: Sequence[str], servers: Server
         async with scripted_buyers(replies_of(two_buyers)) as buyers, Store.open(url) as store:
             (tmp_path / "auto.yaml").write_bytes(campaign_of(two_buyers, buyers.address))
             with (
-                serving(*command, LEXCHANGE_LEASE_S=str(LEASE_S), within=within) as killed,
-                serving(*command, LEXCHANGE_LEASE_S=str(LEASE_S)) as other,
+                serving(*command, within=within, **SETTINGS) as killed,
+                serving(*command, **SETTINGS) as other,
             ):
                 async with selling([killed, other], clients=16) as sources:
                     await answered(sources, ENOUGH)
@@ -61,6 +63,7 @@ async def test_one_of_two_nodes_is_killed(within: Sequence[str], servers: Server
                     await answered(sources, ENOUGH)
                     silence_s = sources.silence(since)
                 assert await asyncio.to_thread(other.stop) == 0
+            assert await store.audit._connector.read("SELECT * FROM cap_leases") == [], "a lease is left over"
             states = await check(url, sources.history, buyers)
         assert sources.refusals, "nobody noticed"
         assert states["unknown"] > 0, "the kill met no delivery"

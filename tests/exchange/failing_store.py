@@ -91,5 +91,5 @@ def failing_store_of(server: Server) -> FailingConnector:
     """Put one in front of a running exchange's store."""
     store = server.store
     failing = FailingConnector(store._connector)
-    store._connector = store.audit._connector = failing
+    store._connector = store._takes._connector = store.audit._connector = failing
     return failing

@@ -135,7 +135,8 @@ async def test_unknown_place_is_settled_by_an_operator(
     to: LeadState, price: int, payout: int, bright: list[int], tmp_path: Path
 ) -> None:
     """The source heard that it is delivered, and hears so again; whether bright pays is the operator's to say."""
-    case = a_case(ACME_BRIGHT_CORNER, {"bright": GARBAGE}, acme_caps=CAPS, bright_caps=CAPS, sources=SOURCES)
+    more = {"routing": SHARED | {"mode": "round_robin"}, "sources": SOURCES}
+    case = a_case(ACME_BRIGHT_CORNER, {"bright": GARBAGE}, acme_caps=CAPS, bright_caps=CAPS, **more)
     names = Names()
     async with exchange_for(case, tmp_path) as (server, _), transport("rest", server) as source:
         _, ping = await source.send(names.call({"call": "ping"}))

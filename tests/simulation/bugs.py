@@ -60,6 +60,10 @@ async def _never_mended(sale: Sale, lead_id: str) -> None:
     return None
 
 
+async def _none_returned(store: Store, alive: Any) -> int:
+    return 0
+
+
 async def _never_asked_again(exchange: Exchange, lead: Any, due: Any) -> None:
     return None
 
@@ -67,15 +71,22 @@ async def _never_asked_again(exchange: Exchange, lead: Any, due: Any) -> None:
 UNKNOWN_TOO = frozenset(AttemptOutcome) - {AttemptOutcome.ACCEPTED}
 ANY_SOURCE = statements.CLAIM_PING.replace("src = ?", "(src = ? OR 1)")
 KEPT_HOLDS = f"{statements.GIVE_EXPIRED_HOLDS_BACK} AND 0"
+TWICE = statements.GIVE_LEASES_BACK.replace("SUM(amount_back)", "SUM(amount_back) * 2")
+KEPT_LEASES = f"{statements.DROP_LEASES} AND 0"
+UNCOUNTED = statements.KEEP_LEASE.replace("(?, ?, ?, ?)", "(?, ?, ?, ? + 1)")
 ANY_TIME = statements.CLAIM_PING.replace("expires_ms > ?", "(expires_ms > ? OR 1)")
 
 # By name: the promise that must be seen broken, and what is put in place of what.
 BUGS: dict[str, tuple[str, list[Any]]] = {
     "claim_after_send": ("sold_once", [(Store, "claim_lead", _claim_after_send)]),
     "sweep_without_lease": ("sweep", [(Lease, "_alive", _nobody_lives)]),
-    "cap_not_returned": ("slots", [(units, "_give_back", lambda releases: ())]),
+    "cap_not_returned": ("slots", [(units, "give_back", lambda releases: ())]),
     "hold_not_returned": ("slots", [(statements, "GIVE_EXPIRED_HOLDS_BACK", KEPT_HOLDS)]),
     "cap_not_guarded": ("caps", [(statements, "TAKE_CAP", statements.TAKE_CAP.replace("<= ?", "<= ? + 99000000"))]),
+    "lease_returned_twice": ("slots", [(statements, "GIVE_LEASES_BACK", TWICE)]),
+    "returned_lease_is_kept": ("slots", [(statements, "DROP_LEASES", KEPT_LEASES)]),
+    "lease_not_counted": ("caps", [(statements, "KEEP_LEASE", UNCOUNTED)]),
+    "lease_not_swept": ("slots", [(Store, "return_orphaned_caps", _none_returned)]),
     "answer_before_commit": ("kept", [(Store, "record_ping", _answer_before_commit)]),
     "sent_again": ("sold_once", [(BuyerClient, "send", _send_again)]),
     "next_bidder_after_silence": ("sold_once", [(exchange, "AFTER_REJECTION", UNKNOWN_TOO)]),

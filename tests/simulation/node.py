@@ -12,10 +12,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from lexchange.background import Background
+from lexchange.blocks import BlockRule
 from lexchange.buyers.addresses import AddressRule
 from lexchange.buyers.client import BuyerClient
 from lexchange.buyers.http_answer import ClientLimits
 from lexchange.call import Call, PingAnswer, PostAnswer
+from lexchange.cap_leases import return_on
 from lexchange.clock import SystemClock
 from lexchange.config import Limits
 from lexchange.errors import StorageError
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LIMITS = Limits()
+# The caps here are small, and none is hot.
+LEASED_ALWAYS = BlockRule(hot_per_s=1, share=1, fewest=1, idle_s=15)
 EPOCH_NS = 1_764_000_000_000_000_000
 BUSY_MS = 0
 
@@ -197,12 +201,14 @@ class Life:
     async def begin(self) -> None:
         """Sweep what others have left, then be open for calls."""
         await self._lease.beat()
+        self.store.lease_caps(self.worker, LEASED_ALWAYS)
         self._beating = self.run(self._go_on())
 
     async def _go_on(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._lease.beat_on())
             group.create_task(ask_on(self.store, self.exchange, self._clock))
+            group.create_task(return_on(self.store))
 
     def kill(self, why: str) -> None:
         """End at once."""
@@ -223,6 +229,8 @@ class Life:
             self._beating.cancel()
             with suppress(asyncio.CancelledError):
                 await self._beating
+        with suppress(StorageError):  # then the others sweep
+            await self.store.stop_leasing_caps()
         await self._client.aclose()
         await self._lease.end()
         await self._connector.aclose()

@@ -19,7 +19,7 @@ from lexchange import failpoints, telemetry
 from lexchange.call import Call, PingAnswer
 from lexchange.campaign_file import load_campaigns
 from lexchange.catalog import Catalog
-from lexchange.errors import RequestRefused
+from lexchange.errors import RequestRefused, StorageError
 from lexchange.lead import Lead, LeadState, Ping
 from lexchange.resolution import DEFINITE
 from lexchange.storage import Store
@@ -115,14 +115,15 @@ class World:
         self._inspector.close()
 
     def inspect(self) -> None:
-        """After each commit: no counter is below nothing or above its limit."""
+        """After each commit: no counter is below what is leased of it or above its limit."""
         rules = self.plan.rules
+        leased = dict(self._inspector.execute("SELECT counter, SUM(amount_left) FROM cap_leases GROUP BY counter"))
         for counter, used in self.counters().items():
             is_money, is_buyers = ":money:" in counter, ":buyer:" in counter
             count = (rules.cap if is_buyers else rules.source_cap) or 0
             limit = (rules.budget or 0) * 1_000_000 if is_money else count
-            if not 0 <= used <= limit:
-                self.history.overdrawn.append(f"{counter}: {used} of {limit}")
+            if not leased.get(counter, 0) <= used <= limit:
+                self.history.overdrawn.append(f"{counter}: {used} of {limit}, {leased.get(counter, 0)} leased")
 
     def counters(self) -> dict[str, int]:
         """What is used of each cap."""
@@ -305,7 +306,10 @@ async def _reconcile(store: Store, world: World) -> None:
         open_at = {attempt.buyer for attempt in lead.attempts if attempt.outcome not in DEFINITE}
         has_it = any((buyer, lead.data["email"]) in takers for buyer in open_at)
         state = LeadState.DELIVERED if has_it else LeadState.FAILED
-        await store.audit.resolve_lead(lead.lead_id, state, note="asked", now_ms=lead.updated_ms + 1)
+        try:
+            await store.audit.resolve_lead(lead.lead_id, state, note="asked", now_ms=lead.updated_ms + 1)
+        except StorageError as error:  # no counter goes below 0
+            world.history.overdrawn.append(f"slots of {lead.lead_id} cannot be given back: {error}")
 
 
 def belonging_to_its_life(loop: asyncio.AbstractEventLoop, story: Any, **given: Any) -> "asyncio.Task[Any]":

@@ -12,7 +12,7 @@ CAMPAIGN, SOURCE = "campaign", "src"
 
 KEYS = {
     **dict.fromkeys(("pings", "leads", "ping_rows", "lead_rows", "late_answers", "past_deliveries"), CAMPAIGN),
-    **dict.fromkeys(("cap_counters", "cap_holds", "fingerprints", "turns"), CAMPAIGN),
+    **dict.fromkeys(("cap_counters", "cap_holds", "cap_leases", "fingerprints", "turns"), CAMPAIGN),
     "remembered_calls": SOURCE,
 }
 """What the rows of a table are spread by; equal campaigns are in one place."""

@@ -67,7 +67,7 @@ async def unknown(store: Store, **changes: object):
 
 async def test_lead_resolved_as_delivered_is_owed(store: Store):
     """A delivered lead owes its bid where the buyer named no price, keeps its slots and is its buyer's turn."""
-    lead = await unknown(store)
+    lead = await unknown(store, routing_mode="round_robin")
     assert await store.audit.resolve_lead(lead.lead_id, LeadState.DELIVERED, note="acme has it", now_ms=NOW_MS + 9)
     assert await store.audit.find_lead(lead.lead_id) == replace(
         lead,

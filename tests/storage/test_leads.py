@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lexchange.campaign import RoutingMode
 from lexchange.lead import LEAD_TRANSITIONS, AttemptOutcome, Fingerprint, Lead, LeadState, PingState
 from lexchange.storage import ClaimOutcome, ClaimResult, StartOutcome, StartResult, Store
 from tests.storage.examples import NOW_MS, TTL_MS, a_lead, a_ping, an_attempt, ended, slot
@@ -274,14 +275,16 @@ async def test_final_price_settles_the_budget(store: Store):
 
 
 async def test_turns_follow_live_sales(store: Store):
-    """A buyer's turn is its last live delivery in the campaign; it never goes back."""
-    later = a_lead(1, updated_ms=NOW_MS + 500)
+    """A buyer's turn is its last live delivery in the campaign; it never goes back. Only round robin has turns."""
+    turn = {"routing_mode": RoutingMode.ROUND_ROBIN}
+    later = a_lead(1, updated_ms=NOW_MS + 500, **turn)
     for lead, state in [
         (later, LeadState.DELIVERED),
-        (a_lead(2, updated_ms=NOW_MS), LeadState.DELIVERED),
-        (a_lead(3, buyer="beta"), LeadState.REJECTED),
-        (a_lead(4, buyer="gamma", is_test=True), LeadState.DELIVERED),
-        (a_lead(5, campaign="other"), LeadState.DELIVERED),
+        (a_lead(2, updated_ms=NOW_MS, **turn), LeadState.DELIVERED),
+        (a_lead(3, buyer="beta", **turn), LeadState.REJECTED),
+        (a_lead(4, buyer="gamma", is_test=True, **turn), LeadState.DELIVERED),
+        (a_lead(5, campaign="other", **turn), LeadState.DELIVERED),
+        (a_lead(6, buyer="delta"), LeadState.DELIVERED),
     ]:
         await store.claim_lead(lead, now_ms=NOW_MS)
         assert await store.finish_lead(ended(lead, state))

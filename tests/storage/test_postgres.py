@@ -105,7 +105,7 @@ async def test_units_of_one_batch_are_judged_one_by_one(connector: PostgresConne
 async def test_unit_with_a_broken_statement_changes_nothing(connector: PostgresConnector):
     """A unit that breaks in its midst is undone as a whole."""
     unit = (
-        Statement(sql=statements.RECORD_CONFIG, params=("v1", 1, "")),
+        Statement(sql=statements.RECORD_CONFIG, params=("v1", 1, "", None)),
         Statement(sql=statements.TAKE_CAP, params=("c", "c", 2**70, 0, 1, 1)),
     )
     with pytest.raises(StorageError, match="DataError"):

@@ -198,6 +198,7 @@ async def test_month_that_comes_too_late_stays_in_the_default(place: str):
         *(purges.page_sql(part, 2) for part in Part),
         *(empty_sql(table, key) for table, key in EMPTIED.items()),
         *(statements.FIND_ANY_PING, statements.FIND_LEAD_OF_ANY_PING, statements.read_counters(2)),
+        *(statements.TAKE_LEASED, statements.END_CAP_LEASES, statements.GIVE_LEASES_BACK, statements.DROP_LEASES),
     ],
 )
 async def test_statement_can_use_an_index(place: str, sql: str):

@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from lexchange.blocks import BlockRule
 from lexchange.lead import Fingerprint, LeadState
 from lexchange.storage import CallMark, Store, statements
 from lexchange.storage.connector import Row, Unit, UnitResult, Value
@@ -38,6 +39,7 @@ EXCEPTIONS = {
     statements.UNRESOLVED_LEADS: LISTS,
     statements.in_flight_leads(2): SWEEPS,
     statements.sweep_calls(2): SWEEPS,
+    statements.CAP_LEASES: SWEEPS,
     statements.LEADS_BY_STATE: LISTS,
     statements.SOLD_BY_CAMPAIGN: LISTS,
     statements.COUNTERS: LISTS,
@@ -151,7 +153,7 @@ PRINT = Fingerprint(campaign="home", scope_key="", digest="d", since_ms=0)
 
 
 async def sell_in_all_ways(store: Store) -> None:
-    """Every verb that a call uses."""
+    """Every verb that a call uses, also where a cap is leased."""
     ping = a_ping(1, repeat_key="r")
     await store.begin_call("SRC_MAIN", "k", "hash", now_ms=NOW_MS, remember_ms=TTL_MS)
     await store.record_ping(ping, [HELD])
@@ -163,13 +165,21 @@ async def sell_in_all_ways(store: Store) -> None:
     await store.last_sales("home")
     await store.read_counters([CAP.counter, SOURCE_CAP.counter])
     await store.release_expired_holds("home", NOW_MS)
-    await store.take_caps([CAP])
+    for _ in range(5):
+        await store.take_caps([CAP])
+    await store.take_caps([slot(CAP.counter, 6)])  # of a cap that was lowered: what is leased is taken back
     lead = a_lead(1, ping.ping_id, takes=[HELD, CAP, SOURCE_CAP])
-    await store.claim_lead(lead, takes=lead.takes, fingerprints=[PRINT], now_ms=NOW_MS, mark=MARK)
+    await store.claim_lead(lead, takes=lead.takes, held=[HELD], fingerprints=[PRINT], now_ms=NOW_MS, mark=MARK)
     await store.claim_lead(a_lead(9, ping.ping_id), now_ms=NOW_MS)  # claimed already
     await store.outlast_claim(lead.lead_id)
     await store.find_lead_of_ping(ping.ping_id, campaign="home")
-    following = a_lead(1, ping.ping_id, attempts=[an_attempt(1), an_attempt(2)], delivery_id=an_attempt(2).delivery_id)
+    following = a_lead(
+        1,
+        ping.ping_id,
+        routing_mode="round_robin",
+        attempts=[an_attempt(1), an_attempt(2)],
+        delivery_id=an_attempt(2).delivery_id,
+    )
     await store.start_attempt(following, takes=[SOURCE_CAP], releases=[CAP], fingerprints=[PRINT])
     unknown = ended(following, LeadState.UNKNOWN)
     await store.finish_lead(unknown, adjustments=[(CAP.counter, 1)])
@@ -197,13 +207,14 @@ async def recorder(file: str):
 async def test_way_of_a_call_has_no_exceptions(recorder: Recorder):
     """What a call asks of the store is of one shard each time, whichever verbs it uses."""
     store = Store(recorder)
+    store.lease_caps("w", BlockRule(hot_per_s=1, share=1, fewest=1))
     await sell_in_all_ways(store)
     asked = {statement.sql for unit in recorder.units for statement in unit} | set(recorder.reads)
-    assert {statements.CLAIM_PING, statements.TAKE_CAP, statements.DROP_EXPIRED_HOLDS} <= asked
+    assert {statements.TAKE_LEASED, statements.KEEP_LEASE, statements.DROP_LEASES, statements.CLAIM_PING} <= asked
     for sql in asked:
         places(sql)
     used = {name for name, sql in ALL.items() if sql in asked or sql in EXCEPTIONS}
-    leases = {"RENEW_LEASE", "END_LEASE", "LEASES", "forget_workers"}
+    leases = {"RENEW_LEASE", "END_LEASE", "LEASES", "forget_workers", "END_CAP_LEASE"}
     configurations = {"RECORD_CONFIG", "PUBLISH_CONFIG", "CURRENT_CONFIG", "FIND_CONFIG", "CONFIGS"}
     left = leases | configurations | {"BREAKERS", "RESET_BREAKERS"}
     assert ALL.keys() - used == left, "a new statement is used here, or is no part of a call"

@@ -90,7 +90,7 @@ async def test_units_of_one_batch_are_judged_one_by_one(connector: SqliteConnect
 async def test_unit_with_a_broken_statement_changes_nothing(connector: SqliteConnector):
     """A unit that breaks in its midst is undone as a whole, also beside others."""
     unit = (
-        Statement(sql=statements.RECORD_CONFIG, params=("v1", 1, "")),
+        Statement(sql=statements.RECORD_CONFIG, params=("v1", 1, "", None)),
         Statement(sql=statements.TAKE_CAP, params=("c", "c", 2**70, 0, 1, 1)),
     )
     with pytest.raises(StorageError, match="OverflowError"):

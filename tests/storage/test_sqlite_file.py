@@ -161,6 +161,12 @@ async def test_fraction_of_a_micro_is_refused(connector: SqliteConnector):
         (statements.DROP_EXPIRED_HOLDS, "cap_holds USING INDEX cap_holds_by_expiry"),
         (statements.GIVE_HOLDS_BACK, "cap_counters USING PRIMARY KEY"),
         (statements.GIVE_EXPIRED_HOLDS_BACK, "cap_counters USING PRIMARY KEY"),
+        (statements.TAKE_LEASED, "cap_leases USING PRIMARY KEY"),
+        (statements.TAKE_LEASED, "cap_counters USING PRIMARY KEY"),
+        (statements.END_CAP_LEASES, "cap_leases USING PRIMARY KEY"),
+        (statements.GIVE_LEASES_BACK, "cap_counters USING PRIMARY KEY"),
+        (statements.DROP_LEASES, "cap_leases USING PRIMARY KEY"),
+        (statements.read_counters(2), "cap_leases USING PRIMARY KEY"),
     ],
 )
 async def test_statement_uses_its_index(connector: SqliteConnector, sql: str, index: str):

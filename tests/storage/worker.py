@@ -10,9 +10,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from lexchange.blocks import BlockRule
 from lexchange.errors import StorageError
+from lexchange.leases import new_worker
 from lexchange.storage import Store
 from tests.storage.examples import NOW_MS, TTL_MS, a_lead, a_ping, slot
+
+EAGER = BlockRule(hot_per_s=1, share=4, fewest=1)
 
 
 async def started() -> None:
@@ -43,6 +47,29 @@ async def take(store: Store, limit: int, count: int) -> None:
     async with asyncio.TaskGroup() as group:
         takes = [group.create_task(store.take_caps([slot("c", limit)])) for _ in range(count)]
     print(sum(task.result() is None for task in takes))
+
+
+async def lease(store: Store, limit: int, count: int, amount: int) -> None:
+    """As `take`, in turns of 20 at once and with leases; give back what is left of them."""
+    store.lease_caps(new_worker(), EAGER)
+    await started()
+    granted = 0
+    for _ in range(0, count, 20):
+        async with asyncio.TaskGroup() as group:
+            takes = [group.create_task(store.take_caps([slot("c", limit, amount)])) for _ in range(20)]
+        granted += sum(task.result() is None for task in takes)
+    await store.stop_leasing_caps()
+    print(granted)
+
+
+async def lease_on(store: Store, limit: int) -> None:
+    """Take slots one by one, with leases, until killed; say so once the store has acknowledged each."""
+    worker = new_worker()
+    await store.renew_lease(worker, until_ms=NOW_MS + TTL_MS)
+    store.lease_caps(worker, EAGER)
+    await started()
+    while await store.take_caps([slot("c", limit)]) is None:
+        print("taken", flush=True)
 
 
 async def release(store: Store) -> None:
@@ -85,6 +112,8 @@ async def main(part: str, url: str, *arguments: str) -> None:
 PARTS: dict[str, Callable[..., Awaitable[None]]] = {
     "claim": claim,
     "take": take,
+    "lease": lease,
+    "lease_on": lease_on,
     "release": release,
     "ping": ping,
     "opened": opened,
