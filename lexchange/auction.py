@@ -190,7 +190,7 @@ class Auction:
             return
         self.pings[ping.buyer] = ping
         if ping.outcome is PingOutcome.BID:
-            self._bid(replace(bidder, bid_micros=ping.bid_micros or 0))
+            self._bid(bidder.with_bid(ping.bid_micros or 0))
         self._settle_if_certain()
 
     def _keep_late(self, ping: BuyerPing) -> None:

@@ -6,10 +6,11 @@ cannot take is told in the log, once, and the process stays with what it has.
 """
 
 import asyncio
+import gc
 import os
 import platform
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from lexchange.background import beside
@@ -35,8 +36,21 @@ class Loaded(NamedTuple):
 
 def load(settings: Settings, limits: Limits) -> Loaded:
     """Read and compile the campaign files; raises ConfigError with every problem."""
-    loaded = load_campaigns(settings.config, is_dev=settings.is_dev, pepper=settings.pepper, environment=os.environ)
-    return Loaded(Catalog(loaded.campaigns, version=loaded.version, limits=limits), loaded.documents)
+    with _nothing_collected():
+        loaded = load_campaigns(settings.config, is_dev=settings.is_dev, pepper=settings.pepper, environment=os.environ)
+        return Loaded(Catalog(loaded.campaigns, version=loaded.version, limits=limits), loaded.documents)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """A thousand campaigns are a million objects and no garbage: looking for some takes half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def summary_of(loaded: LoadedCampaigns | Catalog) -> str:
@@ -166,14 +180,15 @@ class Configuration:
 
     def _compile(self, packed: bytes, version: str) -> Catalog:
         settings = self._settings
-        loaded = load_documents(
-            Documents.unpacked(packed),
-            settings.config,
-            is_dev=settings.is_dev,
-            pepper=settings.pepper,
-            environment=os.environ,
-        )
-        return Catalog(loaded.campaigns, version=version, limits=self._limits)
+        with _nothing_collected():
+            loaded = load_documents(
+                Documents.unpacked(packed),
+                settings.config,
+                is_dev=settings.is_dev,
+                pepper=settings.pepper,
+                environment=os.environ,
+            )
+            return Catalog(loaded.campaigns, version=version, limits=self._limits)
 
     async def _publish(self, own: Loaded) -> None:
         version = own.catalog.version

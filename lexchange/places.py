@@ -14,7 +14,7 @@ from lexchange.reasons import Reason
 
 TICK_S = 0.010
 BRISK_S = 0.010  # a turn of the loop that takes longer is slow
-FEW = 48  # so many run however slow the loop is
+FEW = 64  # so many run however slow the loop is: more than the 50 that load generators begin with
 FORGET = 0.8
 BEGUN_A_TICK = 16  # before the next look at the loop: to begin a ping is most of its work
 

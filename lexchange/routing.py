@@ -40,6 +40,18 @@ class Bidder:
             is_exclusive=buyer.is_exclusive,
         )
 
+    def with_bid(self, bid_micros: int) -> "Bidder":
+        """The same buyer, when he has answered. Written out, because `replace` takes five times as long."""
+        return Bidder(
+            buyer=self.buyer,
+            bid_micros=bid_micros,
+            priority=self.priority,
+            weight=self.weight,
+            turn_ms=self.turn_ms,
+            adjustment=self.adjustment,
+            is_exclusive=self.is_exclusive,
+        )
+
     def worth(self, bid_micros: int) -> int:
         """What such a bid of his counts for among the others, in micros; never less for a higher bid."""
         if self.adjustment is None:

@@ -256,3 +256,11 @@ def test_choice_is_the_same_whatever_order_bids_came_in(mode, bidders, seed, sel
     assert chosen == choose(mode, rank(mode, shuffled, seed), sell_to)
     assert 1 <= len(chosen) <= sell_to
     assert len(chosen) == 1 or not any(each.is_exclusive for each in chosen)
+
+
+def test_bidder_stays_himself_when_his_bid_comes() -> None:
+    adjustment = BidAdjustment(factor=Fraction(3, 2), amount_micros=7)
+    asked = Bidder(
+        buyer="acme", bid_micros=0, priority=3, weight=5, turn_ms=9, adjustment=adjustment, is_exclusive=True
+    )
+    assert asked.with_bid(4) == replace(asked, bid_micros=4)
