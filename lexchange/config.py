@@ -29,6 +29,7 @@ class Settings:
     shares_ports: bool = False  # with other processes that serve the same
     grpc_engine: str = "turbo"  # a name of engines.ENGINES
     tls: TlsFiles | None = None  # of gRPC
+    follows_store: bool = False  # from the start, whatever the campaign files say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

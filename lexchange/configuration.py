@@ -72,7 +72,7 @@ class Configuration:
         self._store = store
         self._clock = clock
         self._node = node_name()
-        self._seen = 0  # the last generation that was taken, or refused
+        self._seen: tuple[int, str] | None = None  # the last generation that was taken, or refused
         self._version = ""
         self._take: Take = lambda catalog: None
         self._turn = asyncio.Lock()
@@ -100,6 +100,23 @@ class Configuration:
             hint="serving what the store says; SIGHUP makes this machine's files the ones in force",
         )
         return found
+
+    async def begin_as_fellows(self) -> Catalog:
+        """What to serve first in place of a process that has died: what is in force, whatever the files say by now.
+
+        Where that cannot be served here, what the files say, if it was in force once; raises ConfigError.
+        """
+        current = await self._store.current_config()
+        found = await self._find(current) if current is not None else None
+        if found is not None:
+            return found
+        own = await asyncio.to_thread(load, self._settings, self._limits)
+        if current is None:
+            await self._publish(own)
+        elif await self._store.find_config(own.catalog.version) is None:
+            raise ConfigError(f"{current.version} is in force, is refused here, and the files say what never was")
+        self._version = own.catalog.version
+        return own.catalog
 
     async def reload(self) -> bool:
         """Read the campaign files again and put them in force everywhere; an invalid set changes nothing.
@@ -138,10 +155,10 @@ class Configuration:
     async def _look(self) -> None:
         async with self._turn:
             current = await self._store.current_config()
-            if current is None or current.generation == self._seen:
+            if current is None or _generation(current) == self._seen:
                 return
             if current.version == self._version:
-                self._seen = current.generation
+                self._seen = _generation(current)
                 return
             found = await self._find(current)
             if found is not None:
@@ -150,7 +167,7 @@ class Configuration:
     async def _find(self, current: CurrentConfig) -> Catalog | None:
         """The catalog of the configuration in force; None, with a line in the log, where it cannot be served here."""
         packed = await self._store.find_config(current.version)
-        self._seen = current.generation
+        self._seen = _generation(current)
         try:
             if packed is None:
                 raise ConfigError("its documents are not in the store")
@@ -187,3 +204,8 @@ class Configuration:
     def _put_in_force(self, catalog: Catalog, event: str) -> None:
         self._take(catalog)
         log_event(event, config_version=catalog.version, campaigns=len(catalog.campaigns))
+
+
+def _generation(current: CurrentConfig) -> tuple[int, str]:
+    """Number and version: a store that has lost its latest changes gives their numbers again."""
+    return current.generation, current.version

@@ -103,7 +103,7 @@ async def _reload_on(hangup: asyncio.Event, server: Server) -> None:
 @asynccontextmanager
 async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
     """Serve until the block ends; both listeners answer when it begins."""
-    own = load(settings, limits)  # before anything is opened
+    own = None if settings.follows_store else load(settings, limits)  # before anything is opened
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_open_store(settings, limits))
         clock = SystemClock()
@@ -124,7 +124,7 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         stack.push_async_callback(background.drain, limits.drain_s)
         configuration = Configuration(settings, limits, store, clock)
         exchange = Exchange(
-            catalog=await configuration.begin(own),
+            catalog=await (configuration.begin(own) if own else configuration.begin_as_fellows()),
             store=store,
             client=client,
             background=background,

@@ -19,6 +19,7 @@ from lexchange.errors import ConfigError
 from lexchange.telemetry import log_event
 
 RESTART_PAUSE_S = 0.5
+FOLLOW = "--follow"  # for those started again: they serve as their fellows, and not what somebody is editing
 STORE = "LEXCHANGE_STORE"  # not on the command line, which everybody on the machine may read: it may hold a password
 
 
@@ -62,7 +63,7 @@ class Pool:
                 if worker.poll() is not None and not self._is_stopping:
                     log_event("worker_died", pid=worker.pid, exit_code=worker.returncode)
                     time.sleep(RESTART_PAUSE_S)
-                    self._workers[index] = self._spawn()
+                    self._workers[index] = self._spawn(FOLLOW)
             time.sleep(0.1)
         return self.stop()
 
@@ -74,9 +75,10 @@ class Pool:
         codes.discard(-signal.SIGTERM)  # it was not ready yet, so it had nothing to drain
         return max(map(abs, codes), default=0)
 
-    def _spawn(self) -> subprocess.Popen[str]:
+    def _spawn(self, *more: str) -> subprocess.Popen[str]:
+        command = [*self._command, *more]
         return subprocess.Popen(  # noqa: S603 - our own command
-            self._command, env=self._environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command, env=self._environment, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
 
     def _pass_stop(self, number: int, frame: FrameType | None) -> None:
@@ -104,7 +106,8 @@ def _command(settings: Settings, grpc_address: str, http_address: str) -> list[s
     command += ["--grpc-engine", settings.grpc_engine]
     if settings.tls is not None:
         command += ["--grpc-tls", f"{settings.tls.certificate}:{settings.tls.key}"]
-    return [*command, "--dev"] if settings.is_dev else command
+    command += ["--dev"] if settings.is_dev else []
+    return [*command, FOLLOW] if settings.follows_store else command
 
 
 def _held_port(option: str, address: str) -> socket.socket:

@@ -22,6 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_option(parser, "grpc-engine", "turbo", "what serves gRPC: our own HTTP/2 server, or grpc.aio", choices=ENGINES)
     add_option(parser, "grpc-tls", "", "CERTIFICATE:KEY, PEM files; gRPC is plain without")
     add_flag(parser, "dev", "allow loopback and private buyer addresses and plaintext keys, serve reflection")
+    add_flag(parser, "follow", "start with what is in force in the store, whatever the campaign files say by now")
     add_flag(parser, "shared-ports", "let other processes listen on the same ports too (SO_REUSEPORT)")
     parser.set_defaults(run=run)
 
@@ -44,6 +45,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         shares_ports=options.shared_ports,
         grpc_engine=options.grpc_engine,
         tls=tls_files(options.grpc_tls),
+        follows_store=options.follow,
     )
 
 
@@ -70,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings, limits = settings_of(options), Limits.from_environment()
     if options.workers > 1:
-        load(settings, limits)  # refuse a bad file once, before anything starts
+        if not settings.follows_store:
+            load(settings, limits)  # refuse a bad file once, before anything starts
         return run_workers(settings, options.workers)
     return uvloop.run(serve(settings, limits, print_ready))

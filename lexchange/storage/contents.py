@@ -15,8 +15,6 @@ from lexchange.storage.connector import Connector, Row, Statement, Unit
 from lexchange.storage.schema import UNFINISHED
 from lexchange.storage.tables import TABLES, Table
 
-BATCH_ROWS = 1_000
-
 FIND_MARK = "SELECT name FROM migrations WHERE version = ?"
 ADD_MARK = "INSERT INTO migrations (version, name) VALUES (?, ?) ON CONFLICT (version) DO NOTHING RETURNING version"
 MOVE_MARK = "UPDATE migrations SET name = ? WHERE version = ? AND name = ? RETURNING version"
@@ -64,10 +62,10 @@ class Contents:
     async def pages(self, table: Table, after: tuple[str, ...] = ()) -> AsyncIterator[Sequence[Row]]:
         """The rows behind a key, or all, in the order of their keys, a batch at a time."""
         while True:
-            rows = await self._connector.scan(_page_sql(table, is_first=not after), (*after, BATCH_ROWS))
+            rows = await self._connector.scan(_page_sql(table, is_first=not after), (*after, table.batch_rows))
             if rows:
                 yield rows
-            if len(rows) < BATCH_ROWS:
+            if len(rows) < table.batch_rows:
                 return
             after = table.key_of(rows[-1])
 

@@ -25,6 +25,7 @@ class Table:
     name: str
     columns: tuple[str, ...]
     key_length: int = 1
+    batch_rows: int = 1_000  # that memory can hold
     id_prefix: str = ""  # where the key is an id, whose time says in which month the row lies
 
     @property
@@ -38,7 +39,7 @@ class Table:
 
 
 TABLES = (
-    Table(name="config_versions", columns=("version", "loaded_ms", "summary", "documents")),
+    Table(name="config_versions", columns=("version", "loaded_ms", "summary", "documents"), batch_rows=10),
     Table(name="current_configuration", columns=("name", "generation", "version", "published_ms", "node")),
     Table(name="pings", columns=(*PING_COLUMNS, "record"), id_prefix="PING-"),
     Table(name="leads", columns=(*LEAD_COLUMNS, "record"), id_prefix="L-"),

@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.commands.processes import Serving, lexchange, serving
+from tests.commands.processes import Serving, children, kill_all, lexchange, serving
 from tests.exchange.cases import BASE, campaign_of, replies_of
 from tests.exchange.scripted_buyers import ScriptedBuyers, scripted_buyers
 from tests.exchange.transports import Call, Rest, wait_until
@@ -175,3 +175,22 @@ async def test_spreads_between_workers_of_a_file(tmp_path: Path) -> None:
         one.write(0.85)
         with one.serving(store) as server:
             assert await bids(server) == {FULL}
+
+
+@pytest.mark.parametrize("edited", ["campaign: [", ""], ids=["broken", "sound"])
+async def test_worker_that_is_replaced_serves_as_its_fellows(database: str, tmp_path: Path, edited: str) -> None:
+    """Files that somebody is editing are nobody's configuration until SIGHUP, whatever dies meanwhile."""
+    async with two_nodes(tmp_path) as (one, two):
+        with one.serving(database) as first, two.serving(database) as second:
+            one.write(0.5)
+            if edited:
+                (one.folder / "auto.yaml").write_text(edited)
+            before = children(first.process.pid)
+            kill_all(before)
+            await wait_until(lambda: len(one.events("worker_died")) == len(before), 10)
+            await asyncio.sleep(4 * SPREAD_S)
+            assert len(one.events("worker_died")) == len(before), "the new ones died too"
+            assert await bids(first) == await bids(second) == {FULL}
+            one.write(0.5)
+            first.process.send_signal(signal.SIGHUP)
+            await seconds_until(second, HALF)

@@ -22,16 +22,19 @@ from tests.storage.examples import NOW_MS, a_lead, a_ping, slot
 from tests.storage.servers import TEMPLATE, Servers, binaries
 
 PINGS, LEADS = 3_000, 40
+CONFIGS = 25  # several batches
 
 
 async def fill(url: str) -> None:
-    """Pings, leads with slots, a lead of unknown outcome, answers under idempotency keys."""
+    """Pings, leads with slots, a lead of unknown outcome, answers under idempotency keys, configurations."""
     async with Store.open(url) as store:
         for start in range(0, PINGS, 500):
             await asyncio.gather(*(store.record_ping(a_ping(number)) for number in range(start, start + 500)))
         for number in range(LEADS):
             lead = a_lead(number, a_ping(number).ping_id)
             await store.claim_lead(lead, takes=[slot("auto:buyer:acme", 1_000)], now_ms=NOW_MS)
+        for number in range(CONFIGS):
+            await store.publish_config(f"v{number}", b"\x00" * number, summary="auto", node="one", now_ms=NOW_MS)
 
 
 def copy(*arguments: str) -> dict[str, Any]:

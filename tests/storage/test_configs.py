@@ -1,9 +1,30 @@
 """Configurations in the store: what each says, and which one is in force."""
 
 import asyncio
+from pathlib import Path
 
+import orjson
+
+from lexchange.clock import SystemClock
+from lexchange.config import Limits, Settings
+from lexchange.configuration import Configuration, load
 from lexchange.storage import ConfigVersion, CurrentConfig, Store
+from lexchange.storage.connector import Statement
+from tests.exchange.cases import campaign_of
+from tests.exchange.transports import wait_until
 from tests.storage.examples import NOW_MS
+
+
+def a_node(store: Store, folder: Path) -> Configuration:
+    settings = Settings(config=folder, store="", grpc="", http="", pepper=b"", is_dev=True)
+    return Configuration(settings, Limits(), store, SystemClock())
+
+
+def write(folder: Path, name: str) -> None:
+    """Its campaign, under this name."""
+    folder.mkdir(exist_ok=True)
+    campaign = orjson.loads(campaign_of({}, "127.0.0.1:1"))
+    (folder / "auto.yaml").write_bytes(orjson.dumps(campaign | {"campaign": name}))
 
 
 async def publish(store: Store, version: str, *, node: str = "one", now_ms: int = NOW_MS) -> None:
@@ -48,3 +69,23 @@ async def test_many_who_say_the_same_make_one_change(url: str, store: Store):
     current = await store.current_config()
     assert current is not None
     assert (current.version, current.generation) == ("v2", 2)
+
+
+async def test_number_that_is_given_again_is_another_generation(store: Store, tmp_path: Path):
+    """A store that has lost the latest generation gives its number to another version: that one is followed, too."""
+    here, elsewhere = (a_node(store, tmp_path / name) for name in ("here", "elsewhere"))
+    write(tmp_path / "here", "one")
+    await here.begin(load(here._settings, Limits()))
+    served: list[str] = []
+    async with here.followed(lambda catalog: served.append(catalog.campaigns[0].campaign)):
+        for campaign, is_lost in (("two", False), ("three", True)):
+            if is_lost:
+                unit = (Statement(sql="UPDATE current_configuration SET generation = 1"),)
+                await store._connector.write(unit)
+            write(tmp_path / "elsewhere", campaign)
+            assert await elsewhere.reload()
+            current = await store.current_config()
+            assert current is not None
+            assert current.generation == 2
+            await wait_until(lambda wanted=campaign: served[-1:] == [wanted])
+    assert served == ["two", "three"]
