@@ -1,12 +1,15 @@
 """Header blocks are read as hpack, the reference, reads them; what it refuses is refused."""
 
 import hpack
+import hpack.huffman
 import pytest
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hpack.huffman_table import decode_huffman
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lexchange.turbo.frames import ConnectionFault, ErrorCode
-from lexchange.turbo.header_blocks import LIST_BYTES, HeaderDecoder, encode
+from lexchange.turbo.header_blocks import LIST_BYTES, HeaderDecoder, encode, read_huffman
 
 TEXT = st.binary(max_size=40)
 NAMES = st.sampled_from([b":path", b"te", b"x-a", b"grpc-timeout", b"content-type"]) | st.binary(
@@ -44,6 +47,27 @@ def test_rubbish_is_read_as_the_reference_reads_it(blocks: list[bytes]) -> None:
                 decoder.decode(block)
             return
         assert decoder.decode(block) == expected
+
+
+ENCODER = hpack.huffman.HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+CODES = st.one_of(
+    st.binary(max_size=12),
+    st.binary(max_size=6).map(ENCODER.encode),
+    st.from_regex(rb"[ -~]{60,120}", fullmatch=True).map(ENCODER.encode),
+    st.from_regex(rb"[ -~]{0,12}", fullmatch=True).map(ENCODER.encode),
+)
+
+
+@given(CODES)
+def test_huffman_code_is_read_as_the_reference_reads_it(text: bytes) -> None:
+    """The same text, or a refusal where the reference refuses."""
+    try:
+        expected = decode_huffman(text)
+    except hpack.HPACKError:
+        with pytest.raises(hpack.HPACKError):
+            read_huffman(text)
+    else:
+        assert read_huffman(text) == expected
 
 
 @given(BLOCKS)

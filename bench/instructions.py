@@ -1,0 +1,104 @@
+"""`python -m bench.instructions`: how many of Python's instructions a ping takes, and where.
+
+Counted, so it says the same on every machine and in every minute, where calls/s move by 15-40 %: a profile to tune by.
+What C does within one instruction (regular expressions, JSON, protobuf, SQLite, the kernel) it does not see.
+"""
+
+import argparse
+import asyncio
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import uvloop
+
+from bench.campaigns import CampaignShape, write_campaigns
+from bench.child import ROOT
+from bench.lab import Lab
+from bench.machine import choose_cores
+from bench.tools import find_tools
+from lexchange.config import Limits, Settings
+from lexchange.server import serving
+
+CALLS, IN_FLIGHT = 200, 10
+QUEUE_MS = 600_000  # a traced exchange is slow, and nothing of it is to be refused
+SHOWN = 30
+LONG_S = 120.0
+
+
+class Count:
+    """Instructions by function, of every thread, while it is on."""
+
+    def __init__(self) -> None:
+        self.by_code: Counter[CodeType] = Counter()
+
+    def start(self) -> None:
+        """Count what is called from now on."""
+        threading.settrace(self._trace)
+        sys.settrace(self._trace)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if event == "call":
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event == "opcode":
+            self.by_code[frame.f_code] += 1
+        return self._trace
+
+
+def main() -> None:
+    """Serve in this process, traced; load from another one; print a table."""
+    parser = argparse.ArgumentParser(prog="bench.instructions", description=__doc__.partition("\n")[0])
+    parser.add_argument("--buyers", type=int, default=0, help="so many are asked (default 0: a test-mode ping)")
+    options = parser.parse_args()
+    count = Count()
+    with Lab(choose_cores(), find_tools([])) as lab:
+        count.start()
+        uvloop.run(_measure(lab, count, options.buyers))
+        sys.settrace(None)
+    print(render(count.by_code))
+
+
+async def _measure(lab: Lab, count: Count, buyers: int) -> None:
+    urls = lab.buyers().urls[:buyers] if buyers else ("http://127.0.0.1:9",)
+    settings = Settings(
+        config=write_campaigns(lab.folder / "campaigns", [CampaignShape(urls=urls)]),
+        store=f"sqlite:///{lab.folder}/store.db",
+        grpc="127.0.0.1:0",
+        http="127.0.0.1:0",
+        pepper=b"",
+        is_dev=True,
+    )
+    async with serving(settings, Limits(queue_ms=QUEUE_MS)) as server:
+        call = "ping" if buyers else "ping_test"
+        load = lab.generator.grpc(server.grpc, call, calls=CALLS, in_flight=IN_FLIGHT)
+        await asyncio.to_thread(load, LONG_S)  # every cache is warm after it
+        count.by_code.clear()
+        seen = await asyncio.to_thread(load, LONG_S)
+        assert seen.failures == 0, f"{seen.failures} of {seen.calls} calls failed"
+
+
+def render(by_code: Counter[CodeType]) -> str:
+    """The dearest functions, then the sums of the packages."""
+    ours = {code: number for code, number in by_code.items() if "/bench/" not in code.co_filename}
+    total = sum(ours.values())
+    lines = [f"{total / CALLS:,.0f} instructions of Python a ping"]
+    for code, number in sorted(ours.items(), key=lambda item: -item[1])[:SHOWN]:
+        lines.append(f"{number / CALLS:7.0f} {number / total:6.1%}  {_place(code)} {code.co_qualname}")
+    packages: Counter[str] = Counter()
+    for code, number in ours.items():
+        packages[_place(code).rpartition("/")[0] or "libraries"] += number
+    lines += [f"{number / CALLS:7.0f} {number / total:6.1%}  {name}" for name, number in packages.most_common()]
+    return "\n".join(lines)
+
+
+def _place(code: CodeType) -> str:
+    """The file within the repository; of a library its name alone."""
+    path = Path(code.co_filename)
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT / "lexchange") else path.name
+
+
+if __name__ == "__main__":
+    main()
