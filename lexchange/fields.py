@@ -68,10 +68,11 @@ class Schema:
             and not any(map(str.isspace, values))
         ):
             return None
-        kept = dict(data)
-        is_test = TEST_MODE_FIELD in kept and _TEST_MODES.get(kept.pop(TEST_MODE_FIELD))
-        if is_test is None:
+        is_test = read_test_mode(data)
+        if isinstance(is_test, FieldProblem):
             return None
+        kept = dict(data)
+        kept.pop(TEST_MODE_FIELD, None)
         for name, fits in self.typed:
             if name in kept and not fits(kept[name]):
                 return None

@@ -56,12 +56,12 @@ class Node:
         return [event for event in map(json.loads, lines) if event["event"] == name]
 
 
-async def bids(server: Serving) -> set[int]:
+async def bids(server: Serving) -> set[int | None]:
     """What pings are told, over connections that the kernel spreads over all workers."""
-    found = set()
+    found: set[int | None] = set()
     for _ in range(ENOUGH):
         async with aiohttp.ClientSession() as http:
-            found.add((await Rest(server.http, http).send(PING))[1]["bid"])
+            found.add((await Rest(server.http, http).send(PING))[1].get("bid"))
     return found
 
 

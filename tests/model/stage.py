@@ -212,8 +212,11 @@ class Theatre:
         return sorted(each.buyer for each in heard if each.endpoint == "ping" and each.email == email)
 
     def _used(self) -> Counter[str]:
-        """What is used of each cap. A hold that has expired is given back as soon as anybody looks."""
+        """What is used of each cap, and not only leased. A hold that has expired is given back as soon as one looks."""
         used = Counter(self.stage.counters())
+        used.subtract(
+            dict(self.stage._inspector.execute("SELECT counter, SUM(amount_left) FROM cap_leases GROUP BY 1"))
+        )
         expired = "SELECT counter, amount FROM cap_holds WHERE expires_ms <= ?"
         for counter, amount in self.stage._inspector.execute(expired, (self.now_ms,)):
             used[counter] -= amount

@@ -1,5 +1,8 @@
 """Whose fault an error is, and what may be said of it."""
 
+from pathlib import Path
+from traceback import extract_tb
+
 import asyncpg
 
 from lexchange.errors import StorageError
@@ -38,6 +41,13 @@ def failure(error: BaseException) -> StorageError:
     """What a caller gets. Never the server's detail, nor a text about data: both repeat values of the rows."""
     if isinstance(error, StorageError):
         return StorageError(*error.args)
+    if not isinstance(error, Fault):
+        return StorageError(f"{type(error).__name__} in {_place_of(error)}")  # a mistake of ours or of the driver's
     state = state_of(error)
     text = getattr(error, "message", None) if state and not state.startswith(DATA_CLASS) else None
     return StorageError(": ".join(filter(None, [type(error).__name__, state, text])))
+
+
+def _place_of(error: BaseException) -> str:
+    frames = extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
