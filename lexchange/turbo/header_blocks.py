@@ -1,6 +1,6 @@
 """Header blocks: HPACK in, from any client; out without a table, so that most answers are made once and for all.
 
-The tables, the Huffman code and the long integers are those of `hpack`. Its decoder takes four times as long as what
+The tables, the Huffman code and the long integers are those of `hpack`. Its decoder takes several times as long as what
 is below for a gRPC request, of which all fields but the deadline are in the table (`python -m bench.header_blocks`).
 """
 
