@@ -13,6 +13,7 @@ from lexchange.lead import Fingerprint, LeadState
 from lexchange.storage import ClaimOutcome, Store, statements
 from lexchange.storage.connector import Statement, Unit
 from lexchange.storage.postgres import Bounds, PostgresConnector
+from lexchange.storage.postgres.sessions import Database, Sessions
 from tests.exchange.transports import wait_until
 from tests.storage.examples import NOW_MS, TTL_MS, a_lead, a_ping, ended, slot
 from tests.storage.proxy import Fate, proxied
@@ -318,6 +319,22 @@ async def test_locked_table_is_refused_in_time(place: str):
         await other.close()
         assert all(isinstance(error, StorageError) for error in errors)
         assert await pings_at_once(store, range(20)) == [None] * 20
+
+
+async def test_connection_that_is_cut_in_the_driver_is_told_as_slow(place: str):
+    """The driver has let go of its protocol, and stumbles over that: no mistake of ours, and of nobody's statement."""
+    sessions = Sessions(Database.at(place), 1, {})
+
+    async def use(for_s: float, until_s: float, what: str) -> None:
+        async with sessions.one(asyncio.get_running_loop().time() + until_s) as connection:
+            await asyncio.sleep(for_s)
+            getattr(connection, what)()
+
+    with pytest.raises(StorageError, match="slow"):
+        await use(1.1, 1.0, "is_in_transaction")
+    with pytest.raises(AttributeError):
+        await use(0.0, 10.0, "no_such_thing")
+    await sessions.aclose()
 
 
 async def test_too_many_waiting_units_are_refused_at_once(place: str):

@@ -117,8 +117,14 @@ class Sessions:
             except asyncpg.PostgresError:
                 self._take_back(connection)
                 raise
-            except BaseException:
+            except (*Fault, StorageError):
                 connection.terminate()
+                raise
+            except BaseException as error:
+                is_cut = connection.is_closed()
+                connection.terminate()
+                if is_cut and isinstance(error, AttributeError):  # cut between two steps of the driver's own
+                    raise StorageError("the database is slow: the connection was cut") from error
                 raise
             else:
                 self._take_back(connection)
