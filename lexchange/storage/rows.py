@@ -89,10 +89,12 @@ def breakers(rows: Iterable[Row]) -> list[BreakerRow]:
     return [replace(row, is_enforced=bool(row.is_enforced)) for row in found]
 
 
+_CURRENT_COLUMNS = tuple(each.name for each in fields(CurrentConfig))
+
+
 def current_config(rows: Sequence[Row]) -> CurrentConfig | None:
     """The row of `current_configuration`."""
-    names = tuple(each.name for each in fields(CurrentConfig))
-    return CurrentConfig(**dict(zip(names, rows[0], strict=True))) if rows else None
+    return CurrentConfig(**dict(zip(_CURRENT_COLUMNS, rows[0], strict=True))) if rows else None
 
 
 def config_versions(rows: Iterable[Row]) -> list[ConfigVersion]:
