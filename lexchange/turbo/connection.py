@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         else:
             for stream in list(self._streams.values()):
                 stream.receiver.expire(now_s)
-                if self._is_late(stream, now_s):
+                if stream.id in self._streams and self._is_late(stream, now_s):
                     self._reset(stream.id, ErrorCode.CANCEL)
             self._close_when_done()
 
@@ -150,6 +150,7 @@ class Connection(asyncio.Protocol):
         """Its answer is complete. A client that has not sent everything by now mostly ends by itself."""
         if self._streams.pop(stream.id, None) is None:
             return
+        del stream.receiver  # which holds the stream: the two would be garbage only for the collector
         if stream.is_receiving:
             self._past.let_go(stream.id)
         else:
@@ -348,7 +349,7 @@ class Connection(asyncio.Protocol):
 
     def _is_late(self, stream: Stream, now_s: float) -> bool:
         is_owed = stream.is_receiving and not stream.receiver.is_patient
-        return stream.id in self._streams and (is_owed or stream.is_waiting) and now_s - stream.began_s > REQUEST_S
+        return (is_owed or stream.is_waiting) and now_s - stream.began_s > REQUEST_S
 
     def _reset(self, stream_id: int, code: ErrorCode) -> None:
         self._credit.spend(RESET_COSTS)
@@ -360,6 +361,7 @@ class Connection(asyncio.Protocol):
             self.blocked.pop(stream_id, None)
             self._past.end(stream_id)
             stream.receiver.cancel()
+            del stream.receiver
             self._close_when_done()
 
     def _end(self, code: ErrorCode, text: str) -> None:
