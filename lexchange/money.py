@@ -14,6 +14,7 @@ MAX_MICROS = 10**15  # one thousand million; far under what SQL and the proto ca
 Number: TypeAlias = str | int | float | Decimal
 
 _MAX_UNITS = MAX_MICROS // MICROS
+_UNIT_DIGITS, _MICRO_DIGITS = 9, 6
 _MAX_CHARACTERS = 64
 _MICRO = Decimal("0.000001")
 _SHARE_STEP = Decimal("1e-12")
@@ -34,6 +35,9 @@ def parse_micros(value: Number) -> int:
         if 0 <= value <= _MAX_UNITS:
             return value * MICROS
         raise _not_money(value)
+    text = repr(value) if type(value) is float else value
+    if type(text) is str and (plain_micros := _plain_micros(text)) is not None:
+        return plain_micros
     exact = _decimal(value)
     if exact is None or not 0 <= exact <= _MAX_UNITS + 1:
         raise _not_money(value)
@@ -41,6 +45,17 @@ def parse_micros(value: Number) -> int:
     if micros > MAX_MICROS:
         raise _not_money(value)
     return micros
+
+
+def _plain_micros(text: str) -> int | None:
+    """Micros of digits with six decimal places at most, as nearly all money is written; None for any other text."""
+    units, _, places = text.partition(".")
+    if len(units) <= _UNIT_DIGITS and len(places) <= _MICRO_DIGITS and units.isdecimal() and text.isascii():
+        if not places:
+            return int(units) * MICROS
+        if places.isdecimal():
+            return int(units) * MICROS + int(places.ljust(_MICRO_DIGITS, "0"))
+    return None
 
 
 def parse_bid(value: object) -> int:
