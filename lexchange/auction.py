@@ -20,7 +20,7 @@ from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, Buye
 from lexchange.buyers.connection import Hear
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
-from lexchange.campaign import Buyer, PayoutRule, Routing
+from lexchange.campaign import Buyer, Routing
 from lexchange.catalog import LiveBuyer
 from lexchange.config import Limits
 from lexchange.errors import StorageError
@@ -28,7 +28,6 @@ from lexchange.frozen import frozen
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from lexchange.money import format_micros
-from lexchange.payout import source_payout
 from lexchange.routing import Bidder, Place, can_still_win, place
 from lexchange.telemetry import log_event
 
@@ -47,7 +46,7 @@ class Terms:
 
     routing: Routing
     min_bid_micros: int
-    payout: PayoutRule
+    least_bid_micros: int  # that covers the source's payout
     values: MappingValues
     seed: int
     turns: dict[str, int]
@@ -336,6 +335,6 @@ class Auction:
         floor = self._terms.min_bid_micros
         if bid_micros < floor:
             return PingOutcome.BELOW_FLOOR, f"under min_bid {format_micros(floor)}", bid_micros
-        if source_payout(self._terms.payout, bid_micros) is None:
+        if bid_micros < self._terms.least_bid_micros:
             return PingOutcome.BELOW_FLOOR, "does not cover the source's payout", bid_micros
         return PingOutcome.BID, detail, bid_micros

@@ -63,12 +63,14 @@ def parse_bid(value: object) -> int:
 
     Spaces around it, one leading `$` and commas between thousands are fine: `" $1,200.50 "` is 1_200_500_000.
     """
+    if type(value) is float or type(value) is int:
+        return parse_micros(value)
     if isinstance(value, str):
         text = value.strip().removeprefix("$").lstrip()
         if len(text) <= _MAX_CHARACTERS and _GROUPED.fullmatch(text):
             text = text.replace(",", "")
         return parse_micros(text)
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, Decimal):
         return parse_micros(value)
     raise _not_money(value)
 

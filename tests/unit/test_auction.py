@@ -16,8 +16,6 @@ from lexchange.campaign import (
     Buyer,
     Cast,
     MappedField,
-    PayoutMode,
-    PayoutRule,
     Routing,
     RoutingMode,
 )
@@ -86,7 +84,7 @@ class Held:
             Terms(
                 routing=terms.get("routing", Routing()),
                 min_bid_micros=terms.get("min_bid_micros", terms.get("routing", Routing()).min_bid_micros),
-                payout=terms.get("payout", route.payout),
+                least_bid_micros=terms.get("least_bid_micros", route.least_bid_micros),
                 values=MappingValues(
                     lead=DATA, ping_id="PING-1", campaign_id="home", campaign_name="Home", src="S", now_ms=NOW_MS
                 ),
@@ -241,8 +239,8 @@ MALFORMED = BuyerFailure(kind=FailureKind.MALFORMED, is_sent=True, detail="no st
 )
 async def test_answer_is_judged_when_it_comes(reply, outcome, detail) -> None:
     """Every buyer ends with one outcome and its reason; a bid counts from min_bid on and when it pays the source."""
-    payout = PayoutRule(mode=PayoutMode.FIXED, amount_micros=1_000_000)
-    held = await hold([a_buyer("a")], {"a": reply}, routing=Routing(min_bid_micros=500_000), payout=payout)
+    routing = Routing(min_bid_micros=500_000)
+    held = await hold([a_buyer("a")], {"a": reply}, routing=routing, least_bid_micros=1_000_000)
     part = held.pings["a"]
     assert (part.outcome, part.detail) == (outcome, detail)
     assert part.asked_ms == NOW_MS
