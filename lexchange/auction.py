@@ -10,6 +10,7 @@ from bisect import insort
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import field, replace
 from functools import partial
+from math import inf
 from typing import TypeAlias
 
 from lexchange.background import Background
@@ -100,6 +101,10 @@ class Auction:
         self._on_late = on_late
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
+        # What the caller's deadline leaves to buyers.
+        self._left_ms = inf
+        if terms.deadline is not None:
+            self._left_ms = (terms.deadline - self._started) * 1000 - limits.answer_reserve_ms
         self._started_s = time.perf_counter()  # for latencies: the loop's clock may tick in milliseconds
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[str, Asked] = {}  # not answered, not timed out
@@ -152,11 +157,9 @@ class Auction:
 
     def _build(self, buyer: Buyer, ping: BuyerCall) -> BuyerRequest | None:
         """The request to send; None, with the reason kept, when this buyer cannot be asked."""
-        if self._terms.deadline is not None:
-            left_ms = (self._terms.deadline - self._started) * 1000 - self._limits.answer_reserve_ms
-            if left_ms < min(self._limits.ping_timeout_floor_ms, ping.delivery.timeout_ms):
-                self._skip(buyer, SkipReason.NO_TIME, f"{max(0, left_ms):.0f} ms left")
-                return None
+        if self._left_ms < min(self._limits.ping_timeout_floor_ms, ping.delivery.timeout_ms):
+            self._skip(buyer, SkipReason.NO_TIME, f"{max(0, self._left_ms):.0f} ms left")
+            return None
         try:
             return ping.build(self._terms.values)
         except UnmappableLead as error:
@@ -168,10 +171,8 @@ class Auction:
 
     def _ask(self, live: LiveBuyer, ping: BuyerCall, request: BuyerRequest, breaker: Breaker) -> None:
         own_ms = min(ping.delivery.timeout_ms, self._terms.routing.ping_timeout_ms)
-        deadline = own_deadline = self._started + own_ms / 1000
-        if self._terms.deadline is not None:
-            deadline = min(own_deadline, self._terms.deadline - self._limits.answer_reserve_ms / 1000)
-        asked = Asked(live, breaker, own_deadline)
+        deadline = self._started + min(own_ms, self._left_ms) / 1000
+        asked = Asked(live, breaker, self._started + own_ms / 1000)
         self._open[live.buyer.buyer] = asked
         self._timers.setdefault(deadline, []).append(asked)
         self._unheard += 1
@@ -261,7 +262,7 @@ class Auction:
         if self._bar is None:
             return bool(self._open)
         terms = self._terms
-        for asked in self._open.values():
+        for asked in reversed(self._open.values()):  # who was asked last is mostly open longest: one look at each answer
             if asked.as_open is None:
                 asked.as_open = Bidder.of(asked.live.buyer, 0, terms.turns)
             if can_still_win(terms.routing.mode, asked.as_open, self._bar, terms.seed):
