@@ -262,7 +262,7 @@ class Auction:
         if self._bar is None:
             return bool(self._open)
         terms = self._terms
-        for asked in reversed(self._open.values()):  # who was asked last is mostly open longest: one look at each answer
+        for asked in reversed(self._open.values()):  # who was asked last mostly answers last
             if asked.as_open is None:
                 asked.as_open = Bidder.of(asked.live.buyer, 0, terms.turns)
             if can_still_win(terms.routing.mode, asked.as_open, self._bar, terms.seed):
