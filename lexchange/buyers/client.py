@@ -17,7 +17,7 @@ from functools import partial
 from lexchange import failpoints
 from lexchange.access import OAuth2Client
 from lexchange.buyers.addresses import AddressRule, Endpoint
-from lexchange.buyers.connection import CLOCK_TICK_S, CLOSED, Connection, Hear, Pool
+from lexchange.buyers.connection import ASKING_TRUSTED_S, CLOCK_TICK_S, CLOSED, Connection, Hear, Pool
 from lexchange.buyers.http_answer import (
     AnswerReader,
     BuyerAnswer,
@@ -169,7 +169,7 @@ class BuyerClient:
         self._is_closed = False
 
     def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
-        """Send as `send` does, without a task, where a connection is free; None where none is, and nothing was sent.
+        """Send what only asks, without a task, where a connection is free; None where none is, and nothing was sent.
 
         `hear` is told the outcome in a later turn of the loop, or nothing any more once what is returned was called.
         """
@@ -180,7 +180,7 @@ class BuyerClient:
             head, message, pool = self._prepare(request)
         except ValueError:
             return None
-        connection = pool.take_idle(now)
+        connection = pool.take_idle(now, ASKING_TRUSTED_S)
         if connection is None:
             return None
         connection.start(message, hear, deadline, head.is_head, head.is_last)

@@ -1,6 +1,7 @@
 """The buyer client's deadlines and limits: what a call may cost in time and connections, cancelled or not."""
 
 import asyncio
+import math
 import ssl
 from functools import partial
 from math import inf
@@ -161,7 +162,7 @@ class IdleConnection(Connection):
 
     def __init__(self) -> None:
         self.is_closed = False
-        self.trusted_until = 0.0
+        self.used_at = -math.inf
 
     def is_quiet(self) -> bool:
         return True
