@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 
 from lexchange import failpoints
@@ -30,7 +29,7 @@ from lexchange.buyers.http_answer import (
 )
 from lexchange.buyers.tls import tls_context
 from lexchange.buyers.tokens import Tokens
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, replace
 
 __all__ = [
     "AddressRule",
