@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._on_closed: Callable[[Connection], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._until = self._rings_at = inf
+        self._poller: select.poll | None = None  # made when the connection is first used again
         self._is_proven = False
         self.used_at = -inf  # the last time, once it has been used again
         self.is_closed = False
@@ -80,6 +81,9 @@ class Connection(asyncio.Protocol):
 
     def is_quiet(self) -> bool:
         """Whether the buyer still keeps an idle line open; the kernel hears of an end before the loop does."""
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not self._poller.poll(0)
 
     def start(self, request: bytes, hear: Hear, deadline: float, is_head: bool, is_last: bool) -> None:
@@ -122,8 +126,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
-        self._poller = select.poll()
-        self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._hear is None:
