@@ -356,7 +356,7 @@ async def test_full_exchange_hears_who_sends_no_ping(running: Running) -> None:
 @pytest.mark.parametrize("said", [b"", b"POST /ping HTTP/1.1\r\nHost: x\r\nX-Slow: "], ids=["nothing", "half"])
 async def test_who_does_not_get_on_is_hung_up_on(running: Running, said: bytes, monkeypatch: Any) -> None:
     """A connection that asks nothing costs a socket, and is ended; one that has been answered may rest."""
-    monkeypatch.setattr("gateway.server.HEADERS_S", 0.5)
+    monkeypatch.setattr("gateway.protocol.HEADERS_S", 0.5)
     await running.post()  # its connection stays open in the client's pool
     assert await running.raw(said) == b""
     (resting,) = [len(pool) for pool in cast(Any, running.http.connector)._conns.values()]
