@@ -41,7 +41,7 @@ class Gateway(Starlette):
 
 
 def create_app(stub: Stub) -> Gateway:
-    """The gateway in front of `stub`: a gRPC stub, or its twin in the same process."""
+    """The gateway in front of `stub`: a channel's, or its twin in the same process."""
     return Gateway(stub)
 
 

@@ -29,20 +29,20 @@ CLOSE = (b"connection", b"close")
 
 
 class Stub(Protocol):
-    """The exchange, over a channel or in this process."""
+    """The exchange, over a channel or in this process, called by the names of its rpcs."""
 
     def Ping(
-        self, request: pb.PingRequest, *, timeout: float | None = None, metadata: Any = ()
+        self, request: wire.Request, *, timeout: float | None = None, metadata: Any = ()
     ) -> Awaitable[pb.PingResponse]:
         """Offer a lead."""
 
     def Post(
-        self, request: pb.PostRequest, *, timeout: float | None = None, metadata: Any = ()
+        self, request: wire.Request, *, timeout: float | None = None, metadata: Any = ()
     ) -> Awaitable[pb.PostResponse]:
         """Deliver the lead of an accepted ping."""
 
     def DirectPost(
-        self, request: pb.DirectPostRequest, *, timeout: float | None = None, metadata: Any = ()
+        self, request: wire.Request, *, timeout: float | None = None, metadata: Any = ()
     ) -> Awaitable[pb.DirectPostResponse]:
         """Sell a lead in one call."""
 
@@ -61,13 +61,13 @@ class Endpoint:
         self,
         path: str,
         call: Callable[..., Awaitable[Any]],
-        request: Callable[[bytes], Any],
-        body: Callable[[Any], bytes],
+        read: Callable[[bytes], wire.Request],
+        told: Callable[[Any], bytes],
     ) -> None:
         self.path = path
         self._call = call
-        self._request = request
-        self._body = body
+        self._read = read
+        self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -82,9 +82,9 @@ class Endpoint:
     async def answer(self, headers: Headers, body: bytes) -> Reply:
         """Answer a call, whatever comes of it."""
         try:
-            request = self._request(body)
+            request = self._read(body)
             timeout_s, metadata = _call_options(headers)
-            return Reply(200, self._body(await self._call(request, timeout=timeout_s, metadata=metadata)))
+            return Reply(200, self._told(await self._call(request, timeout=timeout_s, metadata=metadata)))
         except wire.Unreadable as error:
             return _refusal(Refused("invalid_payload_shape", str(error)))
         except Refused as refused:
@@ -103,9 +103,9 @@ def endpoints(stub: Stub) -> dict[str, Endpoint]:
     return {
         each.path: each
         for each in (
-            Endpoint("/ping", stub.Ping, wire.ping_request, wire.ping_body),
-            Endpoint("/post", stub.Post, wire.post_request, wire.post_body),
-            Endpoint("/direct_post", stub.DirectPost, wire.direct_post_request, wire.direct_post_body),
+            Endpoint("/ping", stub.Ping, wire.read_request, wire.ping_body),
+            Endpoint("/post", stub.Post, wire.read_post, wire.post_body),
+            Endpoint("/direct_post", stub.DirectPost, wire.read_request, wire.direct_post_body),
         )
     }
 

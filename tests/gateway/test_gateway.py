@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway import body as body_module
 from gateway.app import create_app
+from gateway.channel import ChannelStub
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
 
@@ -104,7 +105,7 @@ async def running() -> AsyncIterator[Running]:
     address = address_of(opened)
     async with aiohttp.ClientSession() as http:
         running = Running(address, stub, server, http)
-        await server.start(create_app(stub), opened, lambda: running.is_full)
+        await server.start(create_app(ChannelStub(cast(Any, stub))), opened, lambda: running.is_full)
         yield running
     await server.stop(2)
 
