@@ -12,11 +12,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.body import BODY_BYTES
 from gateway.errors import RETRY_AFTER_S, error_body
-from gateway.routes import CLOSE, Endpoint, Headers, Reply, headers_of
+from gateway.routes import CLOSE, FURTHER_HEADERS, Endpoint, Headers, Reply
 
 KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
 HEADERS_S = 10  # their arrival: who connects and says nothing, or says it drop by drop, is hung up on
+
+ANSWER = b"%bdate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
 
 SHED_PATHS = frozenset([b"/ping", b"/direct_post"])  # a post is a promise and always gets through
 _TOO_MANY = error_body("overloaded", "too many calls wait already; try again")
@@ -72,11 +74,14 @@ class JsonErrorProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header; too many end the connection."""
+        """Take note of a header, as uvicorn would, and count it; too many end the connection."""
         self.header_bytes += len(name) + len(value)
         if self.header_bytes > HEADER_BYTES:
             raise ValueError(f"headers of more than {HEADER_BYTES} bytes")
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin a call, or refuse it with as little work as there can be, so that those in flight do not suffer."""
@@ -200,10 +205,12 @@ class StraightCall:
 
     def _told(self, reply: Reply) -> bytes:
         """The answer on the wire, as uvicorn would write it."""
-        sent = self._protocol.server_state.default_headers + headers_of(reply)
-        if CLOSE in sent:
+        status, body = reply
+        further = FURTHER_HEADERS.get(status, ())
+        if CLOSE in further:
             self.keep_alive = False
         elif not self.keep_alive:
-            sent.append(CLOSE)
-        lines = [b"%b: %b\r\n" % each for each in sent]
-        return b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body])
+            further = (*further, CLOSE)
+        date = self._protocol.server_state.default_headers[0][1]
+        lines = b"".join([b"%b: %b\r\n" % each for each in further]) if further else b""
+        return ANSWER % (STATUS_LINE[status], date, len(body), lines, body)

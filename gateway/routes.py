@@ -22,10 +22,10 @@ LOG = logging.getLogger("gateway")
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-RETRY_LATER = (429, 503)
 JSON = (b"content-type", b"application/json")
 RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_S)
 CLOSE = (b"connection", b"close")
+FURTHER_HEADERS = {429: [RETRY_AFTER], 503: [RETRY_AFTER], 413: [CLOSE]}  # what is left of a body is not worth reading
 
 
 class Stub(Protocol):
@@ -139,12 +139,7 @@ def _idempotency_key(value: bytes) -> str:
 
 def headers_of(reply: Reply) -> Headers:
     """The headers of a reply."""
-    headers = [JSON, (b"content-length", b"%d" % len(reply.body))]
-    if reply.status in RETRY_LATER:
-        headers.append(RETRY_AFTER)
-    elif reply.status == 413:
-        headers.append(CLOSE)  # what is left of the body is not worth reading
-    return headers
+    return [JSON, (b"content-length", b"%d" % len(reply.body)), *FURTHER_HEADERS.get(reply.status, ())]
 
 
 def _refusal(refused: Refused) -> Reply:
