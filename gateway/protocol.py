@@ -79,8 +79,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
         if self.header_bytes > HEADER_BYTES:
             raise ValueError(f"headers of more than {HEADER_BYTES} bytes")
         name = name.lower()
-        if name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -91,7 +91,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
             return
         self.due_s = None
         if endpoint is not None and self._is_plain():
-            self._endpoint, self._parts = endpoint, []
+            self._endpoint = endpoint
         else:
             self._begin_asgi()
 
@@ -109,6 +109,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
             self._begin_straight(self._endpoint)
         elif not self.is_refused:
             super().on_message_complete()
+            if self._is_idle():  # it was answered before it was whole
+                self.due_s = self.loop.time() + KEEP_ALIVE_S
         else:
             self.due_s = None
             self.transport.write(OVERLOADED)
@@ -123,7 +125,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
             super().on_response_complete()
         elif not self.transport.is_closing():
             self.flow.resume_reading()
-            self.due_s = self.loop.time() + KEEP_ALIVE_S
+            self.due_s = self.loop.time() + (KEEP_ALIVE_S if self.is_between else HEADERS_S)
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is answered and hung up on."""
@@ -157,9 +159,9 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def _hand_over(self) -> None:
         """Go on as ASGI with a call that could not go straight."""
-        self._endpoint = None
+        self._endpoint, parts, self._parts = None, self._parts, []
         self._begin_asgi()
-        for part in self._parts:
+        for part in parts:
             super().on_body(part)
 
     def _begin_straight(self, endpoint: Endpoint) -> None:
@@ -168,10 +170,10 @@ class JsonErrorProtocol(HttpToolsProtocol):
             self._hand_over()
             super().on_message_complete()
             return
-        self._endpoint = None
-        call = StraightCall(self)
+        self._endpoint, self._parts = None, []
+        call = StraightCall()
         self.cycle = cast(RequestResponseCycle, call)
-        task = self.loop.create_task(call.run(endpoint, self.headers, body))
+        task = self.loop.create_task(call.run(self, endpoint, self.headers, body))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -179,31 +181,30 @@ class JsonErrorProtocol(HttpToolsProtocol):
 class StraightCall:
     """A call that has come whole, in the place of uvicorn's cycle: it has what the protocol asks of one."""
 
-    __slots__ = ("_protocol", "disconnected", "keep_alive", "response_complete")
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
 
     message_event = asyncio.Event()  # wakes whoever waits for more of a body: nobody
 
-    def __init__(self, protocol: JsonErrorProtocol) -> None:
-        self._protocol = protocol
+    def __init__(self) -> None:
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False
 
-    async def run(self, endpoint: Endpoint, headers: Headers, body: bytes) -> None:
+    async def run(self, protocol: JsonErrorProtocol, endpoint: Endpoint, headers: Headers, body: bytes) -> None:
         """Answer it, unless the caller has gone meanwhile."""
         reply = await endpoint.answer(headers, body)
-        protocol = self._protocol
         if protocol.flow.write_paused and not self.disconnected:
             await protocol.flow.drain()
         if self.disconnected:
             return
-        protocol.transport.write(self._told(reply))
+        date = protocol.server_state.default_headers[0][1]
+        protocol.transport.write(self._told(reply, date))
         self.response_complete = True
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
 
-    def _told(self, reply: Reply) -> bytes:
+    def _told(self, reply: Reply, date: bytes) -> bytes:
         """The answer on the wire, as uvicorn would write it."""
         status, body = reply
         further = FURTHER_HEADERS.get(status, ())
@@ -211,6 +212,5 @@ class StraightCall:
             self.keep_alive = False
         elif not self.keep_alive:
             further = (*further, CLOSE)
-        date = self._protocol.server_state.default_headers[0][1]
         lines = b"".join([b"%b: %b\r\n" % each for each in further]) if further else b""
         return ANSWER % (STATUS_LINE[status], date, len(body), lines, body)

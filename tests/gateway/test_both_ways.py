@@ -307,3 +307,20 @@ async def test_resting_connection_is_hung_up_on(running: Running, monkeypatch: p
         await connection.read_answer()
         async with asyncio.timeout(5):
             assert await connection._reader.read(1) == b""
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_answer_waits_for_a_client_that_does_not_read(running: Running, parts: int) -> None:
+    """What a client leaves unread is not piled up without end: the next answer waits until there is room."""
+    running.stub.answer = pb.PingResponse(status=pb.PING_STATUS_REJECTED, message="x" * 8_000_000)
+    connection = await running.connect()
+    await connection.send(*([b"".join(request())] if parts == 1 else request()))
+    running.stub.answer = ACCEPTED
+    await connection.send(*([b"".join(request())] if parts == 1 else request()))
+    server: Any = running.server
+    (protocol,) = server._server.server_state.connections
+    assert len(running.stub.ways) == 2
+    assert not protocol.cycle.response_complete
+    answers = [await connection.read_answer() for _ in range(2)]
+    assert [len(answer) > 8_000_000 for answer in answers] == [True, False]
+    assert protocol.cycle.response_complete
