@@ -18,6 +18,7 @@ KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
 HEADERS_S = 10  # their arrival: who connects and says nothing, or says it drop by drop, is hung up on
 
+# With the headers that `headers_of` gives to ASGI, of which the further ones come in one piece.
 ANSWER = b"%bdate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
 
 SHED_PATHS = frozenset([b"/ping", b"/direct_post"])  # a post is a promise and always gets through
@@ -38,7 +39,7 @@ def _plain_length(head: bytes) -> int | None:
 
 
 class JsonErrorProtocol(HttpToolsProtocol):
-    """Bounds the headers, answers what is no HTTP in JSON like everything else, and what is too much without a task."""
+    """uvicorn's, with bounds: what is no HTTP is told so in JSON, and what is too much is refused without a task."""
 
     header_bytes = 0
     is_between = True  # two calls: nothing of the next has come
@@ -96,14 +97,14 @@ class JsonErrorProtocol(HttpToolsProtocol):
             self._begin_asgi()
 
     def on_body(self, body: bytes) -> None:
-        """The body of a refused call is not looked at."""
+        """Keep some of a body; that of a refused call is not looked at."""
         if self._endpoint is not None:
             self._parts.append(body)
         elif not self.is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A refused call is answered, and its connection lives on."""
+        """Begin a call that has come whole; a refused one is answered, and its connection lives on."""
         self.is_between = True
         if self._endpoint is not None:
             self._begin_straight(self._endpoint)
