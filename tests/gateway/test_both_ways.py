@@ -1,6 +1,7 @@
 """A call that comes whole goes straight to its endpoint, any other through ASGI: both answer alike, to the byte."""
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -324,3 +325,56 @@ async def test_answer_waits_for_a_client_that_does_not_read(running: Running, pa
     answers = [await connection.read_answer() for _ in range(2)]
     assert [len(answer) > 8_000_000 for answer in answers] == [True, False]
     assert protocol.cycle.response_complete
+
+
+LAST = b"POST /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(PING), PING)
+
+
+def a_request(dice: random.Random) -> bytes:
+    """One that is answered and leaves its connection open, of any kind."""
+    line = dice.choice([b"POST /ping", b"POST /ping", b"POST /ping?a=b", b"GET /ping", b"POST /nowhere"])
+    body = dice.choice([PING, PING, PING, b"", b"{", PING[:-1] + b" " * 70_000 + b"}"])
+    extra = dice.choice([b"", b"", b"Grpc-Timeout: 5S\r\n", b"Grpc-Timeout: x\r\n", b"X: %b\r\n" % (b"y" * 9_000)])
+    if len(body) > 65_536:
+        line = b"POST /nowhere"  # else the connection ends with it
+    if line.startswith(b"POST") and dice.random() < 0.3:
+        cut = dice.randrange(len(body) + 1)
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:cut], body[cut:]) if part)
+        return b"%b HTTP/1.1\r\nHost: x\r\n%bTransfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % (line, extra, chunks)
+    return b"%b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (line, extra, len(body), body)
+
+
+async def all_answers(running: Running, parts: list[bytes]) -> bytes:
+    """What a connection is told until it ends, without dates."""
+    connection = await running.connect()
+    for part in parts:
+        connection.writer.write(part)
+        await asyncio.sleep(0.002)
+    async with asyncio.timeout(10):
+        return re.sub(rb"\r\ndate: [^\r]+ GMT", b"", await connection._reader.read())
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_any_stream_of_requests_is_answered_alike(running: Running, seed: int) -> None:
+    """Requests of many kinds, cut into packets anywhere, beside a server that knows no other way than ASGI."""
+    dice = random.Random(seed)
+
+    async def only_asgi(scope: Any, receive: Any, send: Any) -> None:
+        await gateway(scope, receive, send)
+
+    gateway, server, opened = create_app(running.stub), HttpServer(), open_socket("127.0.0.1:0")
+    beside = Running(running.stub, server, address_of(opened))
+    await server.start(only_asgi, opened)
+    try:
+        requests = [a_request(dice) for _ in range(dice.randrange(6))] + [LAST]
+        stream = b"".join(requests)
+        cuts = sorted(dice.randrange(len(stream)) for _ in range(dice.randrange(8)))
+        apart = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+        parts = apart if dice.random() < 0.7 else requests
+        answers = await all_answers(running, parts)
+        assert answers == await all_answers(beside, parts)
+        assert answers.count(b"HTTP/1.1 ") == len(requests)
+    finally:
+        for connection in beside.connections:
+            connection.writer.close()
+        await server.stop(2)
