@@ -36,6 +36,7 @@ ALLOWED: dict[tuple[str, str], str] = {
         "tasks",
         "gateway/protocol.py::_begin_straight",
     ): "a call; kept where uvicorn keeps those of ASGI, and waits for them when it is stopped",
+    ("names", "lexchange/servicer.py::data"): "the proto calls it so",
     ("names", "lexchange/turbo/server.py::add_generic_rpc_handlers"): "generated code of grpcio calls it so",
     ("names", "lexchange/turbo/server.py::add_registered_method_handlers"): "likewise",
     (
