@@ -62,7 +62,9 @@ class Server:
 def _take(exchange: Exchange, catalog: Catalog) -> None:
     """Serve another catalog from the next call on; calls under way keep theirs."""
     exchange.catalog = catalog
-    _set_apart()
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _set_apart() -> None:
@@ -73,8 +75,6 @@ def _set_apart() -> None:
     to 50.
     """
     gc.set_threshold(COLLECTED_OBJECTS)
-    gc.unfreeze()
-    gc.collect()
     gc.freeze()
 
 
