@@ -38,7 +38,11 @@ def load(settings: Settings, limits: Limits) -> Loaded:
     """Read and compile the campaign files; raises ConfigError with every problem."""
     with _nothing_collected():
         loaded = load_campaigns(settings.config, is_dev=settings.is_dev, pepper=settings.pepper, environment=os.environ)
-        return Loaded(Catalog(loaded.campaigns, version=loaded.version, limits=limits), loaded.documents)
+        return Loaded(_compile(loaded, loaded.version, limits), loaded.documents)
+
+
+def _compile(loaded: LoadedCampaigns, version: str, limits: Limits) -> Catalog:
+    return Catalog(loaded.campaigns, version=version, limits=limits, calls=loaded.calls)
 
 
 @contextmanager
@@ -192,7 +196,7 @@ class Configuration:
                 pepper=settings.pepper,
                 environment=os.environ,
             )
-            return Catalog(loaded.campaigns, version=version, limits=self._limits)
+            return _compile(loaded, version, self._limits)
 
     async def _publish(self, own: Loaded) -> None:
         version = own.catalog.version

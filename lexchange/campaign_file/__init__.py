@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lexchange.buyers.call import BuyerCall
 from lexchange.campaign import Campaign
 from lexchange.campaign_file.campaign import read_campaign
 from lexchange.campaign_file.document import CampaignFile, Problem, folder_of, parse_documents, read_files
@@ -26,9 +27,10 @@ ENOUGH_PROBLEMS = 10_000  # after so many, the documents that follow are not rea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedCampaigns:
-    """One configuration. `files` names the file of each campaign, in the same order."""
+    """One configuration. `files` names the file of each campaign, in the same order; `calls` are all its endpoints."""
 
     campaigns: tuple[Campaign, ...]
+    calls: tuple[BuyerCall, ...]
     version: str
     files: tuple[str, ...]
     documents: Documents
@@ -71,6 +73,7 @@ def _read(files: Sequence[CampaignFile], setting: Setting, problems: list[Proble
         raise _refusal(problems)
     return LoadedCampaigns(
         campaigns=tuple(campaign for _, campaign in campaigns),
+        calls=tuple(setting.calls),
         version=config_version(
             [
                 *(file.content for file in files),

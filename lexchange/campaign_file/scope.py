@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lexchange.buyers.call import BuyerCall
 from lexchange.campaign import Routing
 from lexchange.campaign_file.reading import Reader, Value
 from lexchange.campaign_file.references import References
@@ -15,7 +16,8 @@ TIMEOUT_MS = whole(1, 60_000)
 class Setting:
     """What the process allows and knows. `pepper` hashes plain keys, `environment` answers `{env: NAME}`.
 
-    `lists` and `secrets` (certificates and keys) are the files that campaigns name, as they are read.
+    `lists` and `secrets` (certificates and keys) are the files that campaigns name, as they are read; `calls` are the
+    endpoints of buyers, as they are tried out.
     """
 
     is_dev: bool
@@ -23,6 +25,7 @@ class Setting:
     environment: Mapping[str, str]
     lists: References = field(default_factory=dict)
     secrets: References = field(default_factory=dict)
+    calls: list[BuyerCall] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
