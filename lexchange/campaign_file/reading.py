@@ -25,6 +25,10 @@ SUGGESTIONS = 100  # problems after which none is looked for
 SECRET_KEYS = {"keys", "headers", "auth"}  # nothing below them is repeated in a problem
 
 
+class LinesNeeded(Exception):
+    """There is a problem to tell in a file that was read without its lines."""
+
+
 class Unreadable(Exception):
     """A value is not what its place needs; `text` says what was expected."""
 
@@ -53,7 +57,9 @@ class Value(NamedTuple):
 
     @property
     def line(self) -> int:
-        """Counted from 1; that of the key, where there is one."""
+        """Counted from 1; that of the key, where there is one. Raises LinesNeeded."""
+        if self.mark.start_mark is None:
+            raise LinesNeeded
         return self.mark.start_mark.line + 1
 
     @property
@@ -71,6 +77,11 @@ class Value(NamedTuple):
     def place(self) -> str:
         """`file:line`."""
         return f"{self.origin.file}:{self.line}"
+
+    @property
+    def bare(self) -> "Value":
+        """Its place alone: who remembers that does not keep all that stands there, and around it."""
+        return Value(self.mark, self.mark, self.origin)
 
     def report(self, text: str) -> None:
         """Keep a problem with this value and go on."""

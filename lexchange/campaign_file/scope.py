@@ -43,13 +43,14 @@ class Claims:
     """Names that may be used once."""
 
     def __init__(self) -> None:
-        self._places: dict[str, str] = {}
+        self._claimed: dict[str, Value] = {}
 
     def claim(self, value: Value, name: str) -> None:
         """Take the name for this value; reports the value when another one has it."""
-        if name in self._places:
-            value.report(f"{name} is used already, at {self._places[name]}")
-        self._places.setdefault(name, value.place)
+        if name in self._claimed:
+            value.report(f"{name} is used already, at {self._claimed[name].place}")
+        else:
+            self._claimed[name] = value.bare
 
     def claiming(self, read: Reader[str]) -> Reader[str]:
         """A reader of names that nobody has taken."""
