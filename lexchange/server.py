@@ -4,7 +4,6 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 """
 
 import asyncio
-import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +29,7 @@ from lexchange.configuration import Configuration, load
 from lexchange.engines import ENGINES, Engine
 from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange, Identity
+from lexchange.garbage import collect_seldom, set_apart, set_apart_anew
 from lexchange.health import Health
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
@@ -40,7 +40,6 @@ from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
 from lexchange.upkeep import kept_up
 
-COLLECTED_OBJECTS = 50_000  # more of them than before, and the young ones are looked through
 SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
 
 
@@ -62,20 +61,7 @@ class Server:
 def _take(exchange: Exchange, catalog: Catalog) -> None:
     """Serve another catalog from the next call on; calls under way keep theirs."""
     exchange.catalog = catalog
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
-def _set_apart() -> None:
-    """Keep what is there for good, the catalog above all, out of later garbage collections, and let those be few.
-
-    Each would walk through it: with 1,000 campaigns that took a sixth of the pings a second. And through all that is
-    in flight, which is no garbage either: at Python's own pace that was a tenth of a ping to 5 buyers, a third of one
-    to 50.
-    """
-    gc.set_threshold(COLLECTED_OBJECTS)
-    gc.freeze()
+    set_apart_anew()
 
 
 async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
@@ -140,7 +126,8 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
         await listeners.start()
-        _set_apart()
+        collect_seldom()
+        set_apart()
         yield Server(exchange, store, configuration, listeners)
 
 

@@ -122,6 +122,8 @@ class Section:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._known.issuperset(self._values):
+            return
         for key in self._values.keys() - self._known - self._refused:
             value = self._values[key]
             value.report(f"unknown key{did_you_mean(value, key, self._known) or self._list_known()}")
