@@ -29,7 +29,7 @@ from lexchange.configuration import Configuration, load
 from lexchange.engines import ENGINES, Engine
 from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange, Identity
-from lexchange.garbage import collect_seldom, set_apart, set_apart_anew
+from lexchange.garbage import Apart, collect_seldom
 from lexchange.health import Health
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
@@ -58,10 +58,10 @@ class Server:
         return await self._configuration.reload()
 
 
-def _take(exchange: Exchange, catalog: Catalog) -> None:
+def _take(exchange: Exchange, apart: Apart, catalog: Catalog) -> None:
     """Serve another catalog from the next call on; calls under way keep theirs."""
     exchange.catalog = catalog
-    set_apart_anew()
+    apart.add()
 
 
 async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
@@ -90,6 +90,8 @@ async def _reload_on(hangup: asyncio.Event, server: Server) -> None:
 async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
     """Serve until the block ends; both listeners answer when it begins."""
     own = None if settings.follows_store else load(settings, limits)  # before anything is opened
+    collect_seldom()
+    apart = Apart()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_open_store(settings, limits))
         clock = SystemClock()
@@ -119,15 +121,14 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
             identity=Identity(worker=worker, pepper=settings.pepper),
         )
         await stack.enter_async_context(resending(store, exchange, clock))
-        await stack.enter_async_context(configuration.followed(partial(_take, exchange)))
+        await stack.enter_async_context(configuration.followed(partial(_take, exchange, apart)))
         await stack.enter_async_context(
             purging(store, clock, limits, worker=worker, retentions=lambda: exchange.catalog.retentions)
         )
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
         await listeners.start()
-        collect_seldom()
-        set_apart()
+        apart.add()
         yield Server(exchange, store, configuration, listeners)
 
 
