@@ -162,6 +162,10 @@ class Section:
         if key in self._values:
             self._values[key].report(why)
 
+    def has_only(self, key: str) -> bool:
+        """Whether this key is there and no other."""
+        return len(self._values) == 1 and key in self._values
+
     def given(self, *keys: str) -> list[str]:
         """Which of the keys are there."""
         self._known.update(keys)
