@@ -100,7 +100,7 @@ soak: setup debian ## The long runs: 560 kills, failovers, 5,000 runs against th
 	@$(MAKE) test-failover
 	MODEL_EXAMPLES=5000 $(BIN)/python -m pytest tests/model $(ARGS)
 	$(BIN)/python -m tests.simulation 0:10000
-	PURGE_SOAK_S=3600 $(BIN)/python -m pytest -s tests/commands/test_purge_load.py $(ARGS)
+	PURGE_SOAK_S=3600 PURGE_SOAK_PER_S=100 $(BIN)/python -m pytest -s tests/commands/test_purge_load.py $(ARGS)
 
 check: lint generate-check proto-breaking ## The one gate: everything CI runs, ending with the tests
 	@$(MAKE) test

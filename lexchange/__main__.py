@@ -4,31 +4,33 @@ import argparse
 import sys
 
 from lexchange import __version__
-from lexchange.commands import (
-    breaker,
-    check,
-    config,
-    demo,
-    key,
-    migrate,
-    purge,
-    reconcile,
-    serve,
-    show,
-    store,
-    try_buyer,
-)
 from lexchange.errors import LexchangeError
-
-COMMANDS = (serve, demo, check, try_buyer, show, reconcile, breaker, config, purge, store, migrate, key)
+from lexchange.garbage import collect_seldom
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code. What went wrong is said in plain lines on stderr."""
+    collect_seldom()
+    # Here, because modules are many objects too.
+    from lexchange.commands import (
+        breaker,
+        check,
+        config,
+        demo,
+        key,
+        migrate,
+        purge,
+        reconcile,
+        serve,
+        show,
+        store,
+        try_buyer,
+    )
+
     parser = argparse.ArgumentParser(prog="lexchange", description="An open-source ping/post lead exchange.")
     parser.add_argument("--version", action="version", version=f"lexchange {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    for command in (serve, demo, check, try_buyer, show, reconcile, breaker, config, purge, store, migrate, key):
         command.add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:

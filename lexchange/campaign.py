@@ -3,7 +3,7 @@
 `campaign_file.py` makes these from files; `catalog.py` compiles them for the hot path.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
@@ -11,6 +11,7 @@ from fractions import Fraction
 from lexchange.access import OAuth2Client, TlsFiles
 from lexchange.breaker import DEFAULT_BREAKER, BreakerRule
 from lexchange.filters import EVERY_LEAD, AllOf
+from lexchange.frozen import frozen
 from lexchange.retention import KEEPS_ALL, Retention
 from lexchange.transforms import Transform
 
@@ -129,7 +130,7 @@ class Cast(StrEnum):
     BOOLEAN = "boolean"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FieldSpec:
     """One field of a campaign's schema."""
 
@@ -176,7 +177,7 @@ DATA_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PayoutRule:
     """How a buyer's bid becomes the source's payout. `share` for revenue_share, `amount_micros` for the others.
 
@@ -192,7 +193,7 @@ class PayoutRule:
     min_margin_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Cap:
     """At most `limit` leads (or pings), or `budget_micros` of money, per window. Exactly one of the two is set.
 
@@ -210,14 +211,14 @@ class Cap:
     time_zone: str | None = None  # None: its owner's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SourceKey:
     """One accepted KEY of a source: hex HMAC-SHA-256 of it under the exchange's pepper."""
 
     hmac_hex: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Source:
     """A publisher's access to one campaign."""
 
@@ -231,7 +232,7 @@ class Source:
     ping_limit_per_second: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OpenHours:
     """Weekdays (0 = Monday) and minutes of the day. `to_minute <= from_minute` runs over midnight into the next day."""
 
@@ -240,7 +241,7 @@ class OpenHours:
     to_minute: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Header:
     """A request header; a secret one is masked wherever it is shown."""
 
@@ -249,7 +250,7 @@ class Header:
     is_secret: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MappedField:
     """One field of a buyer's request: his name (dots nest) and where its value comes from.
 
@@ -270,7 +271,7 @@ class MappedField:
     when: AllOf = EVERY_LEAD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AnswerRule:
     """When a buyer's answer counts as accepted, or as rejected.
 
@@ -285,7 +286,7 @@ class AnswerRule:
     http_status: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AnswerRules:
     """How a buyer's answer is read. `price_path` is for posts, `bid_path` for pings."""
 
@@ -296,7 +297,7 @@ class AnswerRules:
     price_path: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuyerDelivery:
     """One endpoint of a buyer: how to call it and how to read its answer."""
 
@@ -313,7 +314,7 @@ class BuyerDelivery:
     answer: AnswerRules
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BidAdjustment:
     """What a bid is worth to us when bids are compared: `bid * factor + amount_micros`. The price stays the bid."""
 
@@ -321,7 +322,7 @@ class BidAdjustment:
     amount_micros: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Buyer:
     """Who buys leads. Without a `ping` endpoint he stands in the auction with his fixed `bid_micros`."""
 
@@ -345,7 +346,7 @@ class Buyer:
     breaker: BreakerRule = DEFAULT_BREAKER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Routing:
     """How an auction runs."""
 
@@ -360,7 +361,7 @@ class Routing:
     max_attempts: int = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Duplicates:
     """A lead whose fields equal those of one sold within the window is a duplicate."""
 
@@ -369,7 +370,7 @@ class Duplicates:
     scope: DuplicateScope = DuplicateScope.CAMPAIGN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FrozenFields:
     """Fields that a post may not change against its ping."""
 
@@ -377,7 +378,7 @@ class FrozenFields:
     on_change: OnChange = OnChange.REJECT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Campaign:
     """One market: a schema, its sources and its buyers."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from lexchange.buyers.call import BuyerCall, compile_call
-from lexchange.campaign import Buyer, Campaign, CapCounts, CapReserve, PayoutRule, Source
+from lexchange.campaign import Buyer, BuyerDelivery, Campaign, CapCounts, CapReserve, FieldSpec, PayoutRule, Source
 from lexchange.caps import buyer_owner, source_owner
 from lexchange.config import Limits
 from lexchange.eligibility import compile_filter
@@ -58,10 +58,14 @@ class Route:
 class Catalog:
     """All campaigns of one configuration version, found by SRC."""
 
-    def __init__(self, campaigns: Iterable[Campaign], *, version: str, limits: Limits) -> None:
+    def __init__(
+        self, campaigns: Iterable[Campaign], *, version: str, limits: Limits, calls: Iterable[BuyerCall] = ()
+    ) -> None:
+        """Compile all but the `calls` that are compiled already."""
         self.version = version
         self.campaigns = tuple(campaigns)
-        self.live = tuple(_compile(campaign, limits) for campaign in self.campaigns)
+        compiler = _Compiler(limits, calls)
+        self.live = tuple(compiler.live(campaign) for campaign in self.campaigns)
         self.has_idempotent_buyers = any(
             buyer.post.is_idempotent for campaign in self.campaigns for buyer in campaign.buyers
         )
@@ -89,24 +93,40 @@ class Catalog:
         return self._routes.get(src)
 
 
-def _compile(campaign: Campaign, limits: Limits) -> LiveCampaign:
-    caps = [cap for buyer in campaign.buyers for cap in buyer.caps]
-    return LiveCampaign(
-        campaign=campaign,
-        zone=ZoneInfo(campaign.time_zone),
-        schema=compile_schema(campaign.fields, limits),
-        buyers={buyer.buyer: _compile_buyer(buyer, campaign) for buyer in campaign.buyers},
-        has_caps=bool(caps),
-        has_holds=any(cap.reserve is CapReserve.PING for cap in caps),
-    )
+class _Compiler:
+    """What is equal in many campaigns is compiled once."""
 
+    def __init__(self, limits: Limits, calls: Iterable[BuyerCall]) -> None:
+        self._limits = limits
+        self._calls = {id(call.delivery): call for call in calls}
+        self._schemas: dict[tuple[FieldSpec, ...], Schema] = {}
 
-def _compile_buyer(buyer: Buyer, campaign: Campaign) -> LiveBuyer:
-    return LiveBuyer(
-        buyer=buyer,
-        zone=ZoneInfo(buyer.time_zone or campaign.time_zone),
-        owner=buyer_owner(campaign.campaign, buyer.buyer),
-        failed_rule=compile_filter(buyer.filters),
-        ping=compile_call(buyer.ping) if buyer.ping else None,
-        post=compile_call(buyer.post),
-    )
+    def live(self, campaign: Campaign) -> LiveCampaign:
+        caps = [cap for buyer in campaign.buyers for cap in buyer.caps]
+        return LiveCampaign(
+            campaign=campaign,
+            zone=ZoneInfo(campaign.time_zone),
+            schema=self._schema(campaign.fields),
+            buyers={buyer.buyer: self._live_buyer(buyer, campaign) for buyer in campaign.buyers},
+            has_caps=bool(caps),
+            has_holds=any(cap.reserve is CapReserve.PING for cap in caps),
+        )
+
+    def _schema(self, fields: tuple[FieldSpec, ...]) -> Schema:
+        found = self._schemas.get(fields)
+        if found is None:
+            found = self._schemas[fields] = compile_schema(fields, self._limits)
+        return found
+
+    def _live_buyer(self, buyer: Buyer, campaign: Campaign) -> LiveBuyer:
+        return LiveBuyer(
+            buyer=buyer,
+            zone=ZoneInfo(buyer.time_zone or campaign.time_zone),
+            owner=buyer_owner(campaign.campaign, buyer.buyer),
+            failed_rule=compile_filter(buyer.filters),
+            ping=self._call(buyer.ping) if buyer.ping else None,
+            post=self._call(buyer.post),
+        )
+
+    def _call(self, delivery: BuyerDelivery) -> BuyerCall:
+        return self._calls.get(id(delivery)) or compile_call(delivery)

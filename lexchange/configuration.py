@@ -6,11 +6,10 @@ cannot take is told in the log, once, and the process stays with what it has.
 """
 
 import asyncio
-import gc
 import os
 import platform
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from lexchange.background import beside
@@ -19,6 +18,7 @@ from lexchange.catalog import Catalog
 from lexchange.clock import Clock
 from lexchange.config import Limits, Settings
 from lexchange.errors import ConfigError, StorageError
+from lexchange.garbage import none_collected
 from lexchange.storage import CurrentConfig, Store
 from lexchange.telemetry import log_event
 
@@ -36,21 +36,13 @@ class Loaded(NamedTuple):
 
 def load(settings: Settings, limits: Limits) -> Loaded:
     """Read and compile the campaign files; raises ConfigError with every problem."""
-    with _nothing_collected():
+    with none_collected():
         loaded = load_campaigns(settings.config, is_dev=settings.is_dev, pepper=settings.pepper, environment=os.environ)
-        return Loaded(Catalog(loaded.campaigns, version=loaded.version, limits=limits), loaded.documents)
+        return Loaded(_compile(loaded, loaded.version, limits), loaded.documents)
 
 
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """A thousand campaigns are a million objects and no garbage: looking for some takes half of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+def _compile(loaded: LoadedCampaigns, version: str, limits: Limits) -> Catalog:
+    return Catalog(loaded.campaigns, version=version, limits=limits, calls=loaded.calls)
 
 
 def summary_of(loaded: LoadedCampaigns | Catalog) -> str:
@@ -180,7 +172,7 @@ class Configuration:
 
     def _compile(self, packed: bytes, version: str) -> Catalog:
         settings = self._settings
-        with _nothing_collected():
+        with none_collected():
             loaded = load_documents(
                 Documents.unpacked(packed),
                 settings.config,
@@ -188,7 +180,7 @@ class Configuration:
                 pepper=settings.pepper,
                 environment=os.environ,
             )
-            return Catalog(loaded.campaigns, version=version, limits=self._limits)
+            return _compile(loaded, version, self._limits)
 
     async def _publish(self, own: Loaded) -> None:
         version = own.catalog.version

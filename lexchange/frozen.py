@@ -6,13 +6,13 @@ buyers makes some forty values. mypy refuses an assignment to one all the same.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 Value = TypeVar("Value")
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def frozen(cls: type[Value]) -> type[Value]:
     """As `dataclass(frozen=True, slots=True, kw_only=True)`, hash and equality included."""
     return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)

@@ -4,7 +4,6 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 """
 
 import asyncio
-import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +29,7 @@ from lexchange.configuration import Configuration, load
 from lexchange.engines import ENGINES, Engine
 from lexchange.errors import ConfigError
 from lexchange.exchange import Exchange, Identity
+from lexchange.garbage import Apart, collect_seldom
 from lexchange.health import Health
 from lexchange.in_process import InProcessStub
 from lexchange.leases import leased
@@ -40,7 +40,6 @@ from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
 from lexchange.upkeep import kept_up
 
-COLLECTED_OBJECTS = 50_000  # more of them than before, and the young ones are looked through
 SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
 
 
@@ -59,23 +58,10 @@ class Server:
         return await self._configuration.reload()
 
 
-def _take(exchange: Exchange, catalog: Catalog) -> None:
+def _take(exchange: Exchange, apart: Apart, catalog: Catalog) -> None:
     """Serve another catalog from the next call on; calls under way keep theirs."""
     exchange.catalog = catalog
-    _set_apart()
-
-
-def _set_apart() -> None:
-    """Keep what is there for good, the catalog above all, out of later garbage collections, and let those be few.
-
-    Each would walk through it: with 1,000 campaigns that took a sixth of the pings a second. And through all that is
-    in flight, which is no garbage either: at Python's own pace that was a tenth of a ping to 5 buyers, a third of one
-    to 50.
-    """
-    gc.set_threshold(COLLECTED_OBJECTS)
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
+    apart.add()
 
 
 async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
@@ -104,6 +90,8 @@ async def _reload_on(hangup: asyncio.Event, server: Server) -> None:
 async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
     """Serve until the block ends; both listeners answer when it begins."""
     own = None if settings.follows_store else load(settings, limits)  # before anything is opened
+    collect_seldom()
+    apart = Apart()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_open_store(settings, limits))
         clock = SystemClock()
@@ -133,14 +121,14 @@ async def serving(settings: Settings, limits: Limits) -> AsyncIterator[Server]:
             identity=Identity(worker=worker, pepper=settings.pepper),
         )
         await stack.enter_async_context(resending(store, exchange, clock))
-        await stack.enter_async_context(configuration.followed(partial(_take, exchange)))
+        await stack.enter_async_context(configuration.followed(partial(_take, exchange, apart)))
         await stack.enter_async_context(
             purging(store, clock, limits, worker=worker, retentions=lambda: exchange.catalog.retentions)
         )
         listeners = Listeners(settings, exchange, limits)
         stack.push_async_callback(listeners.stop)
         await listeners.start()
-        _set_apart()
+        apart.add()
         yield Server(exchange, store, configuration, listeners)
 
 

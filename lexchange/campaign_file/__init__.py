@@ -5,15 +5,16 @@ It knows the whole of the format and decides nothing about a lead. A configurati
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from lexchange.buyers.call import BuyerCall
 from lexchange.campaign import Campaign
 from lexchange.campaign_file.campaign import read_campaign
 from lexchange.campaign_file.document import CampaignFile, Problem, folder_of, parse_documents, read_files
 from lexchange.campaign_file.documents import Documents
-from lexchange.campaign_file.reading import Origin, Value, attempt
+from lexchange.campaign_file.reading import LinesNeeded, Origin, Value, attempt
 from lexchange.campaign_file.references import Reference
 from lexchange.campaign_file.scope import Claims, Setting
 from lexchange.errors import ConfigError
@@ -26,9 +27,10 @@ ENOUGH_PROBLEMS = 10_000  # after so many, the documents that follow are not rea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedCampaigns:
-    """One configuration. `files` names the file of each campaign, in the same order."""
+    """One configuration. `files` names the file of each campaign, in the same order; `calls` are all its endpoints."""
 
     campaigns: tuple[Campaign, ...]
+    calls: tuple[BuyerCall, ...]
     version: str
     files: tuple[str, ...]
     documents: Documents
@@ -56,11 +58,21 @@ def load_documents(
 
 
 def _read(files: Sequence[CampaignFile], setting: Setting, problems: list[Problem]) -> LoadedCampaigns:
+    """Read without lines as long as nothing is wrong."""
+    try:
+        return _read_once(files, setting, list(problems), with_lines=False)
+    except LinesNeeded:
+        return _read_once(files, replace(setting, calls=[]), problems, with_lines=True)
+
+
+def _read_once(
+    files: Sequence[CampaignFile], setting: Setting, problems: list[Problem], *, with_lines: bool
+) -> LoadedCampaigns:
     ids, sources = Claims(), Claims()
     campaigns: list[tuple[str, Campaign]] = []
     for file in files:
         origin = Origin(file.name, problems)
-        for node in parse_documents(file, problems):
+        for node in parse_documents(file, problems, with_lines=with_lines):
             value = Value(node, node, origin)
             campaign = attempt(value, partial(read_campaign, setting=setting, ids=ids, sources=sources), None)
             if campaign is not None:
@@ -71,6 +83,7 @@ def _read(files: Sequence[CampaignFile], setting: Setting, problems: list[Proble
         raise _refusal(problems)
     return LoadedCampaigns(
         campaigns=tuple(campaign for _, campaign in campaigns),
+        calls=tuple(setting.calls),
         version=config_version(
             [
                 *(file.content for file in files),

@@ -1,6 +1,6 @@
 """Campaign files as YAML documents: finding them, reading them, and refusing what no campaign file may be.
 
-Knows nothing of campaigns. JSON is read as the YAML it is, so that every value has its line.
+Knows nothing of campaigns. JSON is read as the YAML it is where lines are wanted, and in any doubt.
 """
 
 import re
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
+
+from lexchange.campaign_file.json_text import parse_json
 
 SUFFIXES = (".yaml", ".yml", ".json")
 FILE_BYTES = 5 * 1024 * 1024
@@ -87,11 +89,16 @@ def _unreadable(path: Path, error: OSError) -> Problem:
     return Problem(file=str(path), line=1, text=f"expected a readable file: {error.strerror or error}")
 
 
-def parse_documents(file: CampaignFile, problems: list[Problem]) -> list[Node]:
-    """The documents of a file, empty ones left out; those before a syntax error are still read."""
+def parse_documents(file: CampaignFile, problems: list[Problem], *, with_lines: bool = True) -> list[Node]:
+    """The documents of a file, empty ones left out; those before a syntax error are still read.
+
+    Without lines, nodes may have no marks: that is quicker.
+    """
     documents: list[Node] = []
     try:
         text = _text(file)
+        if not with_lines and (root := parse_json(text, NESTING_DEPTH)):
+            return [root]
         for root in yaml.compose_all(text, Loader=_NodeLoader):
             if isinstance(root, ScalarNode) and not root.value and not root.style:
                 continue

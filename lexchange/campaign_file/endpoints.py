@@ -84,14 +84,14 @@ def _read_endpoint(value: Value, setting: Setting, kind: _Kind) -> BuyerDelivery
             answer=section.need(kind.answer_key, kind.read_answer, NO_RULES),
         )
         if len(value.origin.problems) == problem_count:
-            _try_out(section, endpoint)
+            _try_out(section, endpoint, setting)
         return endpoint
 
 
-def _try_out(section: Section, endpoint: BuyerDelivery) -> None:
+def _try_out(section: Section, endpoint: BuyerDelivery, setting: Setting) -> None:
     """Compile the endpoint as the exchange will, to hear now what it would say then, at the key it speaks of."""
     try:
-        compile_call(endpoint)
+        setting.calls.append(compile_call(endpoint))
     except ValueError as error:
         fields, method = section.find("fields"), section.find("method")
         places = entries(fields) if fields else {}

@@ -9,6 +9,7 @@ from lexchange.campaign_file.scope import Claims
 
 NAME = matching("[A-Za-z_][A-Za-z0-9_]{0,63}", "1 to 64 letters, digits or _, no digit first")
 
+_VALUES = once_each(text)
 _SYSTEM = {spec.name: spec for spec in DATA_FIELDS}
 _ENVELOPE = {spec.name for spec in ENVELOPE_FIELDS}
 
@@ -26,7 +27,7 @@ def _read_field(value: Value, names: Claims) -> FieldSpec:
     with Section(value) as section:
         name = section.need("name", names.claiming(_read_name), "")
         default = _SYSTEM.get(name) or FieldSpec(name=name)
-        values = section.take("values", once_each(text), default.values)
+        values = section.take("values", _VALUES, default.values)
         has_values = bool(section.given("values"))
         kind = section.take("type", one_of(FieldType), FieldType.ENUM if has_values else default.type)
         if kind is FieldType.ENUM and not has_values:

@@ -50,7 +50,10 @@ def _read_fields(value: Value, scope: Scope, read_source: Reader[str]) -> tuple[
 
 def _read_field(value: Value, scope: Scope, read_source: Reader[str]) -> MappedField:
     path = str(value.key)
+    read_sources = partial(_read_sources, read_source=read_source)
     with Section(value) as section:
+        if section.has_only("from"):  # as in most; the rest would ask for each key that may be there
+            return MappedField(path=path, sources=section.need("from", read_sources, ()))
         given = section.given("from", "value")
         if len(given) != 1:
             section.given(*_WITH_FROM, "as", "when")
@@ -61,7 +64,7 @@ def _read_field(value: Value, scope: Scope, read_source: Reader[str]) -> MappedF
             for key in section.given(*_WITH_FROM):
                 section.refuse(key, "only with from: a value is the same for every lead")
             return MappedField(path=path, constant=section.need("value", constant, ""), cast=cast, when=when)
-        sources = section.need("from", partial(_read_sources, read_source=read_source), ())
+        sources = section.need("from", read_sources, ())
         join = section.take("join", separator, None)
         if join is not None and len(sources) == 1:
             section.refuse("join", "only with a list of several in from")

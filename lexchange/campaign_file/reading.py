@@ -25,6 +25,10 @@ SUGGESTIONS = 100  # problems after which none is looked for
 SECRET_KEYS = {"keys", "headers", "auth"}  # nothing below them is repeated in a problem
 
 
+class LinesNeeded(Exception):
+    """There is a problem to tell in a file that was read without its lines."""
+
+
 class Unreadable(Exception):
     """A value is not what its place needs; `text` says what was expected."""
 
@@ -53,7 +57,9 @@ class Value(NamedTuple):
 
     @property
     def line(self) -> int:
-        """Counted from 1; that of the key, where there is one."""
+        """Counted from 1; that of the key, where there is one. Raises LinesNeeded."""
+        if self.mark.start_mark is None:
+            raise LinesNeeded
         return self.mark.start_mark.line + 1
 
     @property
@@ -71,6 +77,11 @@ class Value(NamedTuple):
     def place(self) -> str:
         """`file:line`."""
         return f"{self.origin.file}:{self.line}"
+
+    @property
+    def bare(self) -> "Value":
+        """Its place alone: who remembers that does not keep all that stands there, and around it."""
+        return Value(self.mark, self.mark, self.origin)
 
     def report(self, text: str) -> None:
         """Keep a problem with this value and go on."""
@@ -111,6 +122,8 @@ class Section:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._known.issuperset(self._values):
+            return
         for key in self._values.keys() - self._known - self._refused:
             value = self._values[key]
             value.report(f"unknown key{did_you_mean(value, key, self._known) or self._list_known()}")
@@ -148,6 +161,10 @@ class Section:
         self._refused.add(key)
         if key in self._values:
             self._values[key].report(why)
+
+    def has_only(self, key: str) -> bool:
+        """Whether this key is there and no other."""
+        return len(self._values) == 1 and key in self._values
 
     def given(self, *keys: str) -> list[str]:
         """Which of the keys are there."""

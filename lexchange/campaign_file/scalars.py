@@ -80,9 +80,10 @@ def matching(pattern: str, expected: str) -> Reader[str]:
     shape = re.compile(pattern, re.ASCII)
 
     def read_matching(value: Value) -> str:
-        if not shape.fullmatch(_scalar(value, expected)):
+        written = _scalar(value, expected)
+        if not shape.fullmatch(written):
             raise Unreadable(value, f"expected {expected}; {got(value)}")
-        return str(value.node.value)
+        return written
 
     return read_matching
 
@@ -96,8 +97,9 @@ def one_of(kind: type[E]) -> Reader[E]:
 def choice(choices: Mapping[str, T]) -> Reader[T]:
     """One of the texts, and what it stands for."""
 
+    expected = f"one of {', '.join(choices)}"
+
     def read_choice(value: Value) -> T:
-        expected = f"one of {', '.join(choices)}"
         written = _scalar(value, expected)
         if written not in choices:
             raise Unreadable(value, f"expected {expected}; {got(value)}")
@@ -142,9 +144,9 @@ def _scalar(value: Value, expected: str) -> str:
 def whole(low: int, high: int) -> Reader[int]:
     """A whole number in a range."""
     digits = len(str(high))
+    expected = f"a whole number from {low} to {high}"
 
     def read_whole(value: Value) -> int:
-        expected = f"a whole number from {low} to {high}"
         written = _scalar(value, expected)
         if not (written.isascii() and written.isdecimal() and len(written) <= digits):
             raise Unreadable(value, f"expected {expected}; {got(value)}")

@@ -1,6 +1,7 @@
 """Retention keeps a store at its size: under load its file stops growing, its log stays small, and nobody waits.
 
-Everything is kept for KEPT_S, by a purge whose clock is a day ahead. `PURGE_SOAK_S=3600` is the long run.
+Everything is kept for KEPT_S, by a purge whose clock is a day ahead. `PURGE_SOAK_S=3600` is the long run, and with
+`PURGE_SOAK_PER_S=100` it sells at most so many leads a second, and leaves the rest of the machine to others.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from tests.exchange.cases import Case, campaign_of, replies_of
 from tests.exchange.scripted_buyers import scripted_buyers
 
 LOAD_S = float(os.environ.get("PURGE_SOAK_S", "20"))
+CLIENTS = 12
+PAUSE_S = CLIENTS / float(os.environ.get("PURGE_SOAK_PER_S", "inf"))
 WARM_UP_S = max(8.0, LOAD_S / 20)
 KEPT_S = 4  # so long a post may come after its ping, also on a slow machine
 LOG_BYTES = 24 << 20
@@ -74,7 +77,7 @@ async def test_a_purged_store_keeps_its_size(tmp_path: Path) -> None:
     async with scripted_buyers(replies_of(CASE)) as buyers:
         (tmp_path / "auto.yaml").write_bytes(campaign_of(CASE, buyers.address))
         with serving(*options(tmp_path, "--workers", "2")) as server:
-            async with selling([server], clients=12, pause_s=0) as sources:
+            async with selling([server], clients=CLIENTS, pause_s=PAUSE_S) as sources:
                 began = asyncio.get_running_loop().time()
                 purging = asyncio.ensure_future(purge_on(url, gone))
                 before = await sizes.watch(WARM_UP_S)

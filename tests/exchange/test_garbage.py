@@ -1,4 +1,4 @@
-"""What calls leave behind: nothing that only the garbage collector could free, on any road.
+"""What calls and configurations leave behind: nothing that only the garbage collector could free, on any road.
 
 A cycle for each call would keep what came with it, data of people included, until the collector comes by, and would
 push what the next calls need out of the processor's caches.
@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from lexchange.campaign_file import load_campaigns
+from lexchange.catalog import Catalog
+from lexchange.config import Limits
 from tests.exchange.cases import BASE
 from tests.exchange.running import exchange_for
 from tests.exchange.transports import TRANSPORTS, Call, transport
 
 CALLS = 20
+CAMPAIGNS = Path(__file__).parents[2] / "campaigns"
 OURS = ("lexchange", "gateway")
 
 
@@ -60,3 +64,20 @@ async def test_calls_leave_no_cycle_behind(road: str, tmp_path: Path) -> None:
             for _ in range(CALLS):
                 await all_kinds()
         assert {name: count for name, count in found.items() if count >= CALLS} == {}
+
+
+def test_a_configuration_is_no_garbage() -> None:
+    """So a process need not look through a large one when it starts: it is set apart unseen."""
+
+    def read_and_compile() -> None:
+        loaded = load_campaigns(CAMPAIGNS, is_dev=True, pepper=b"", environment={"ACME_TOKEN": "token"})
+        assert Catalog(loaded.campaigns, version=loaded.version, limits=Limits()).live
+
+    read_and_compile()  # what is imported and kept for good
+    gc.collect()
+    gc.disable()
+    try:
+        read_and_compile()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
