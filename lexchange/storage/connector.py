@@ -1,6 +1,6 @@
 """What the store asks of a database engine. Knows neither pings nor leads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any, Protocol
 
 from lexchange.frozen import frozen
@@ -71,7 +71,7 @@ class Connector(Protocol):
         """Rows of an operator's query, which may take long and never makes a `read` wait."""
         ...
 
-    async def write(self, unit: Unit) -> UnitResult:
+    def write(self, unit: Unit) -> Awaitable[UnitResult]:
         """Apply a unit as if all units of all processes ran one after another; return once it is durable.
 
         A failed guard is an answer, not an error. A caller that is cancelled leaves its unit to be applied.

@@ -16,8 +16,9 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -108,9 +109,9 @@ class SqliteConnector:
         except (sqlite3.Error, ValueError) as error:  # aiosqlite: ValueError once it is closed
             raise _failure(error) from error
 
-    async def write(self, unit: Unit) -> UnitResult:
+    def write(self, unit: Unit) -> Awaitable[UnitResult]:
         """Apply a unit; return once it is on disk."""
-        return await self._writes.ask(unit)
+        return self._writes.ask(unit)
 
     async def make_room(self, now_ms: int) -> None:
         """Nothing: a file grows."""
@@ -244,14 +245,20 @@ def _bulk_sql(unit: Unit) -> str:
 
 def _insert(connection: sqlite3.Connection, sql: str, statements: Sequence[Statement]) -> None:
     """Write rows in powers of two, so that few different statements have to be kept prepared."""
-    head, _, rest = sql.partition("VALUES (")
-    marks, _, tail = rest.partition(")")
     start = 0
     while start < len(statements):
         count = min(INSERT_ROWS, 1 << ((len(statements) - start).bit_length() - 1))
         values = list(chain.from_iterable(statement.params for statement in statements[start : start + count]))
-        connection.execute(f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}", values)
+        connection.execute(_insert_rows(sql, count), values)
         start += count
+
+
+@lru_cache(maxsize=64)
+def _insert_rows(sql: str, count: int) -> str:
+    """The insert of one row as one of that many."""
+    head, _, rest = sql.partition("VALUES (")
+    marks, _, tail = rest.partition(")")
+    return f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}"
 
 
 class Reader:

@@ -88,6 +88,10 @@ class Store:
         Guarded by every cap in `holds`: the first full one is returned, and then nothing is stored.
         """
 
+        if not holds:
+            await self._connector.write(units.record_ping(ping, ()))
+            return None
+
         def unit_of(draws: Sequence[Draw]) -> Unit:
             return units.record_ping(ping, draws)
 

@@ -24,6 +24,8 @@ from lexchange.turbo.frames import (
     ErrorCode,
     Setting,
     StreamFault,
+    read_head,
+    without_padding,
 )
 from lexchange.turbo.header_blocks import LIST_BYTES, Field, HeaderDecoder
 from lexchange.turbo.past import Past
@@ -156,7 +158,8 @@ class Connection(asyncio.Protocol):
         else:
             self._past.end(stream.id)
             self._credit.earn(AN_ANSWER)
-        self._close_when_done()
+        if self._is_leaving:
+            self._close_when_done()
 
     def give_back(self, stream: Stream, read_bytes: int) -> None:
         """Widen the window of a stream of many messages by what has been read of it."""
@@ -177,14 +180,15 @@ class Connection(asyncio.Protocol):
             self._is_greeted, place = True, len(PREFACE)
         size = len(data)
         while size - place >= HEADER_BYTES and not self._is_over:
-            word, flags, stream_id = frames.read_head(data, place)
-            end = place + HEADER_BYTES + (word >> 8)
-            if word >> 8 > FRAME_BYTES:
+            word, flags, stream_id = read_head(data, place)
+            begin = place + HEADER_BYTES
+            end = begin + (word >> 8)
+            if end - begin > FRAME_BYTES:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of more than {FRAME_BYTES} bytes")
             if end > size:
                 break
             try:
-                self._on_frame(word & 0xFF, flags, stream_id & STREAM_ID, data[place + HEADER_BYTES : end])
+                self._on_frame(word & 0xFF, flags, stream_id & STREAM_ID, data[begin:end])
             except StreamFault as fault:
                 self._reset(fault.stream_id, fault.code)
             place = end
@@ -217,14 +221,14 @@ class Connection(asyncio.Protocol):
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
         if not payload and not flags & END_STREAM:
             self._credit.spend()
-        stream.take(len(payload), frames.without_padding(flags, payload))
+        stream.take(len(payload), without_padding(flags, payload))
         if flags & END_STREAM and stream_id in self._streams:
             stream.take_end()
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected a request on an odd stream")
-        block = frames.without_priority(stream_id, flags, frames.without_padding(flags, payload))
+        block = frames.without_priority(stream_id, flags, without_padding(flags, payload))
         if flags & END_HEADERS:
             self._on_block(stream_id, flags, block)
         else:
@@ -268,9 +272,8 @@ class Connection(asyncio.Protocol):
 
     def _open(self, stream_id: int, fields: list[Field]) -> Stream:
         request, timeout = self._requests.read(stream_id, fields)
-        stream = Stream(stream_id, self, self._stream_window, self._loop.time())
+        stream = Stream(stream_id, self, (self._window_bytes, self._stream_window), self._loop.time())
         stream.timeout = timeout
-        stream.receive_window = self._window_bytes
         stream.bytes_left = request.content_bytes
         self._streams[stream_id] = stream
         stream.receiver = self._accept(self, stream, request)
