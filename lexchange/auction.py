@@ -6,16 +6,22 @@ in money is `payout.py`. Late answers are still heard for a grace time and hande
 
 import asyncio
 import time
+from bisect import insort
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import field, replace
+from functools import partial
+from math import inf
+from typing import TypeAlias
 
 from lexchange.background import Background
 from lexchange.breaker import Breaker
 from lexchange.buyers.answers import Reading, Verdict
+from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
+from lexchange.buyers.connection import Hear
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
-from lexchange.campaign import Buyer, PayoutRule, Routing
+from lexchange.campaign import Buyer, Routing
 from lexchange.catalog import LiveBuyer
 from lexchange.config import Limits
 from lexchange.errors import StorageError
@@ -23,8 +29,7 @@ from lexchange.frozen import frozen
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from lexchange.money import format_micros
-from lexchange.payout import source_payout
-from lexchange.routing import Bidder, can_still_win, rank
+from lexchange.routing import Bidder, Place, can_still_win, place
 from lexchange.telemetry import log_event
 
 FAILURES = {
@@ -42,7 +47,7 @@ class Terms:
 
     routing: Routing
     min_bid_micros: int
-    payout: PayoutRule
+    least_bid_micros: int  # that covers the source's payout
     values: MappingValues
     seed: int
     turns: dict[str, int]
@@ -59,13 +64,20 @@ class Bids:
     turns: dict[str, int] = field(default_factory=dict)
 
 
-@frozen
-class Judgement:
-    """What a buyer's answer amounts to."""
+Judged: TypeAlias = tuple[PingOutcome, str, int | None]
+"""What an answer amounts to: the outcome, the detail, and the bid in micros."""
 
-    outcome: PingOutcome
-    detail: str
-    bid_micros: int | None = None
+
+class Asked:
+    """A buyer who was asked. `breaker` is None once it has heard what came of his ping."""
+
+    __slots__ = ("as_open", "breaker", "live", "own_deadline")
+
+    def __init__(self, live: LiveBuyer, breaker: Breaker, own_deadline: float) -> None:
+        self.live = live
+        self.breaker: Breaker | None = breaker
+        self.own_deadline = own_deadline  # the end of his own time-out
+        self.as_open: Bidder | None = None  # made when it is needed
 
 
 class Auction:
@@ -89,109 +101,111 @@ class Auction:
         self._on_late = on_late
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
+        # What the caller's deadline leaves to buyers.
+        self._left_ms = inf
+        if terms.deadline is not None:
+            self._left_ms = (terms.deadline - self._started) * 1000 - limits.answer_reserve_ms
         self._started_s = time.perf_counter()  # for latencies: the loop's clock may tick in milliseconds
         self._settled: asyncio.Future[None] = self._loop.create_future()
-        self._open: dict[str, Bidder] = {}  # asked, not answered, not timed out
-        # Whose breaker has not heard yet what came of his ping, with the end of his own time-out.
-        self._watched: dict[str, tuple[Breaker, float]] = {}
-        self._unheard = 0  # calls still running, timed out or not
-        self._bids: list[Bidder] = []
-        self._top: list[Bidder] = []  # the best bids so far, as many as may share the lead
+        self._open: dict[str, Asked] = {}  # not answered, not timed out
+        self._timers: dict[float, list[Asked]] = {}  # by the end of their time
+        self._stops: list[Callable[[], object]] = []  # what ends the calls under way
+        self._unheard = 0  # of those, timed out or not
+        self._all_heard: asyncio.Future[None] | None = None
+        self._bids: list[tuple[Place, Bidder]] = []  # best first
+        self._bar: Place | None = None  # what a bid has to beat, once as many have bid as may share the lead
         self._late: list[BuyerPing] = []
         self.pings: dict[str, BuyerPing] = {}
 
     async def run(self, buyers: Iterable[LiveBuyer]) -> list[Bidder]:
         """Ask the buyers; returns the bids, best first. Cancelling it drops the calls under way."""
-        timers: dict[float, list[str]] = {}
-        tasks = []
         for live in buyers:
-            gate = self._gates.gate(live.owner, live.buyer.breaker)
-            if why := gate.why_shut(self._started):
-                self._skip(live.buyer, SkipReason.BREAKER_OPEN, why)
-            elif live.ping is None:
-                self._stand_fixed(live.buyer)
-            elif request := self._prepare(live):
-                gate.ping.admit(self._started)
-                own_deadline = self._own_deadline(live)
-                self._watched[live.buyer.buyer] = gate.ping, own_deadline
-                deadline = self._deadline(own_deadline)
-                timers.setdefault(deadline, []).append(live.buyer.buyer)
-                tasks.append(self._background.spawn(self._ask(live, request, deadline)))
-        handles = [self._loop.call_at(at, self._time_out, names) for at, names in timers.items()]
+            self._begin(live)
+        handles = [self._loop.call_at(at, self._time_out, asked) for at, asked in self._timers.items()]
         try:
             self._settle_if_certain()
             await self._settled
         except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
+            for stop in self._stops:
+                stop()
             raise
         finally:
             for handle in handles:
                 handle.cancel()
-        for bidder in self._bids:
+            self._stops.clear()  # each holds what hears, which holds this
+        if self._unheard:
+            self._background.spawn(self._hear_late())
+        ranked = [bidder for _, bidder in self._bids]
+        for bidder in ranked:
             if bidder.adjustment:
                 worth_micros = bidder.worth(bidder.bid_micros)
                 self.pings[bidder.buyer] = replace(self.pings[bidder.buyer], worth_micros=worth_micros)
-        return rank(self._terms.routing.mode, self._bids, self._terms.seed)
+        return ranked
 
     # ---- asking ----
 
-    def _prepare(self, live: LiveBuyer) -> BuyerRequest | None:
+    def _begin(self, live: LiveBuyer) -> None:
+        """Ask a buyer, or keep why he is not."""
+        gate = self._gates.gate(live.owner, live.buyer.breaker)
+        if why := gate.why_shut(self._started):
+            self._skip(live.buyer, SkipReason.BREAKER_OPEN, why)
+        elif live.ping is None:
+            self._stand_fixed(live.buyer)
+        elif request := self._build(live.buyer, live.ping):
+            gate.ping.admit(self._started)
+            self._ask(live, live.ping, request, gate.ping)
+
+    def _build(self, buyer: Buyer, ping: BuyerCall) -> BuyerRequest | None:
         """The request to send; None, with the reason kept, when this buyer cannot be asked."""
-        assert live.ping is not None
-        buyer = live.buyer
-        if self._terms.deadline is not None:
-            left_ms = (self._terms.deadline - self._started) * 1000 - self._limits.answer_reserve_ms
-            if left_ms < min(self._limits.ping_timeout_floor_ms, live.ping.delivery.timeout_ms):
-                self._skip(buyer, SkipReason.NO_TIME, f"{max(0, left_ms):.0f} ms left")
-                return None
+        if self._left_ms < min(self._limits.ping_timeout_floor_ms, ping.delivery.timeout_ms):
+            self._skip(buyer, SkipReason.NO_TIME, f"{max(0, self._left_ms):.0f} ms left")
+            return None
         try:
-            request = live.ping.build(self._terms.values)
+            return ping.build(self._terms.values)
         except UnmappableLead as error:
             self._skip(buyer, SkipReason.UNMAPPABLE, str(error))
             return None
-        self._open[buyer.buyer] = Bidder.of(buyer, 0, self._terms.turns)
-        self._unheard += 1
-        return request
 
     def _skip(self, buyer: Buyer, skip: SkipReason, detail: str) -> None:
         self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=PingOutcome.NOT_ASKED, skip=skip, detail=detail)
 
-    def _own_deadline(self, live: LiveBuyer) -> float:
-        assert live.ping is not None
-        own_ms = min(live.ping.delivery.timeout_ms, self._terms.routing.ping_timeout_ms)
-        return self._started + own_ms / 1000
+    def _ask(self, live: LiveBuyer, ping: BuyerCall, request: BuyerRequest, breaker: Breaker) -> None:
+        own_ms = min(ping.delivery.timeout_ms, self._terms.routing.ping_timeout_ms)
+        deadline = self._started + min(own_ms, self._left_ms) / 1000
+        asked = Asked(live, breaker, self._started + own_ms / 1000)
+        self._open[live.buyer.buyer] = asked
+        self._timers.setdefault(deadline, []).append(asked)
+        self._unheard += 1
+        hear = partial(self._hear, asked)
+        until = deadline + self._limits.late_grace_ms / 1000
+        stop = self._client.send_at_once(request, hear, deadline=until)
+        self._stops.append(stop or self._background.spawn(self._send(request, hear, until)).cancel)
 
-    def _deadline(self, own_deadline: float) -> float:
-        if self._terms.deadline is None:
-            return own_deadline
-        return min(own_deadline, self._terms.deadline - self._limits.answer_reserve_ms / 1000)
-
-    async def _ask(self, live: LiveBuyer, request: BuyerRequest, deadline: float) -> None:
-        try:
-            answer = await self._client.send(request, deadline=deadline + self._limits.late_grace_ms / 1000)
-            ping = self._hear(live, answer)
-        except Exception as error:  # noqa: BLE001 - whatever one buyer's answer breaks costs nobody else's bid
-            log_event("ping_answer_error", buyer=live.buyer.buyer, error=type(error).__name__)
-            ping = self._unanswered(live.buyer.buyer, PingOutcome.INVALID_ANSWER, "its answer could not be handled")
-        self._tell_breaker(ping.buyer, ping.outcome)
-        self._unheard -= 1
-        self._count(ping)
-        if self._unheard == 0 and self._late:
-            await self._hand_over_late()
+    async def _send(self, request: BuyerRequest, hear: Hear, until: float) -> None:
+        """As there is no free connection, somebody has to wait for one."""
+        hear(await self._client.send(request, deadline=until))
 
     # ---- hearing ----
 
-    def _count(self, ping: BuyerPing) -> None:
+    def _hear(self, asked: Asked, answer: BuyerAnswer | BuyerFailure) -> None:
         """In time an answer counts; after its buyer's time-out or the decision it is only recorded."""
-        bidder = self._open.pop(ping.buyer, None)
-        if bidder is None:
+        name = asked.live.buyer.buyer
+        try:
+            ping = self._part(asked.live, answer)
+        except Exception as error:  # noqa: BLE001 - whatever one buyer's answer breaks costs nobody else's bid
+            log_event("ping_answer_error", buyer=name, error=type(error).__name__)
+            ping = self._unanswered(name, PingOutcome.INVALID_ANSWER, "its answer could not be handled")
+        self._tell_breaker(asked, ping.outcome)
+        self._unheard -= 1
+        if self._open.pop(name, None) is None:
             self._keep_late(ping)
-            return
-        self.pings[ping.buyer] = ping
-        if ping.outcome is PingOutcome.BID:
-            self._bid(bidder.with_bid(ping.bid_micros or 0))
-        self._settle_if_certain()
+        else:
+            self.pings[name] = ping
+            if ping.outcome is PingOutcome.BID:
+                self._bid(asked.live.buyer, ping.bid_micros or 0)
+            self._settle_if_certain()
+        if self._all_heard is not None and not self._unheard:
+            self._all_heard.set_result(None)
 
     def _keep_late(self, ping: BuyerPing) -> None:
         """A failure tells what became of a buyer left open, and nothing new of one who had timed out."""
@@ -204,79 +218,92 @@ class Auction:
         else:
             self.pings[ping.buyer] = ping
 
-    async def _hand_over_late(self) -> None:
+    async def _hear_late(self) -> None:
+        """Wait for whoever has not answered yet, and hand over what he says."""
+        self._all_heard = self._loop.create_future()
+        if self._unheard:
+            await self._all_heard
+        if not self._late:
+            return
         try:
             await self._on_late(self._late)
         except StorageError as error:
             log_event("late_answers_lost", count=len(self._late), error=str(error))
 
-    def _tell_breaker(self, name: str, outcome: PingOutcome) -> None:
+    def _tell_breaker(self, asked: Asked, outcome: PingOutcome) -> None:
         """Once for each buyer: what he does after his own time-out is no second failure, nor a success.
 
         A time-out that was the caller's says nothing of the buyer.
         """
-        breaker, own_deadline = self._watched.get(name, (None, 0.0))
-        now = self._loop.time()
-        if breaker is None or (outcome is PingOutcome.TIMED_OUT and now < own_deadline):
+        breaker, now = asked.breaker, self._loop.time()
+        if breaker is None or (outcome is PingOutcome.TIMED_OUT and now < asked.own_deadline):
             return
-        del self._watched[name]
-        breaker.record(outcome in READABLE and now <= own_deadline, now)
+        asked.breaker = None
+        breaker.record(outcome in READABLE and now <= asked.own_deadline, now)
 
-    def _time_out(self, names: list[str]) -> None:
-        for name in names:
+    def _time_out(self, of_one_time: Iterable[Asked]) -> None:
+        for asked in of_one_time:
+            name = asked.live.buyer.buyer
             if self._open.pop(name, None):
-                self._tell_breaker(name, PingOutcome.TIMED_OUT)
+                self._tell_breaker(asked, PingOutcome.TIMED_OUT)
                 self.pings[name] = self._unanswered(name, PingOutcome.TIMED_OUT)
         self._settle_if_certain()
 
     def _settle_if_certain(self) -> None:
-        terms = self._terms
-        mode = terms.routing.mode
-        if self._settled.done():
-            return
-        last = self._top[-1] if len(self._top) == terms.routing.sell_to else None
-        if any(can_still_win(mode, bidder, last, terms.seed) for bidder in self._open.values()):
+        if self._settled.done() or self._can_change():
             return
         self._settled.set_result(None)
-        self.pings |= {name: self._unanswered(name, PingOutcome.OPEN) for name in self._open}
+        for name in self._open:
+            self.pings[name] = self._unanswered(name, PingOutcome.OPEN)
         self._open.clear()
 
-    def _bid(self, bidder: Bidder) -> None:
-        self._bids.append(bidder)
-        routing = self._terms.routing
-        self._top = rank(routing.mode, [*self._top, bidder], self._terms.seed)[: routing.sell_to]
+    def _can_change(self) -> bool:
+        """Whether anybody who is still open may win."""
+        if self._bar is None:
+            return bool(self._open)
+        terms = self._terms
+        for asked in reversed(self._open.values()):  # who was asked last mostly answers last
+            if asked.as_open is None:
+                asked.as_open = Bidder.of(asked.live.buyer, 0, terms.turns)
+            if can_still_win(terms.routing.mode, asked.as_open, self._bar, terms.seed):
+                return True
+        return False
+
+    def _bid(self, buyer: Buyer, bid_micros: int) -> None:
+        terms = self._terms
+        bidder = Bidder.of(buyer, bid_micros, terms.turns)
+        insort(self._bids, (place(terms.routing.mode, bidder, terms.seed), bidder))
+        if len(self._bids) >= terms.routing.sell_to:
+            self._bar = self._bids[terms.routing.sell_to - 1][0]
 
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
         assert buyer.bid_micros is not None
-        judged = self._price(buyer.bid_micros, "fixed bid")
-        self.pings[buyer.buyer] = BuyerPing(
-            buyer=buyer.buyer, outcome=judged.outcome, detail=judged.detail, bid_micros=judged.bid_micros
-        )
-        if judged.outcome is PingOutcome.BID:
-            self._bid(Bidder.of(buyer, buyer.bid_micros, self._terms.turns))
+        outcome, detail, bid_micros = self._price(buyer.bid_micros, "fixed bid")
+        self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=outcome, detail=detail, bid_micros=bid_micros)
+        if outcome is PingOutcome.BID:
+            self._bid(buyer, buyer.bid_micros)
 
     # ---- one buyer's part ----
 
-    def _hear(self, live: LiveBuyer, answer: BuyerAnswer | BuyerFailure) -> BuyerPing:
+    def _part(self, live: LiveBuyer, answer: BuyerAnswer | BuyerFailure) -> BuyerPing:
         """What a buyer's answer, or its absence, amounts to."""
         name = live.buyer.buyer
         if isinstance(answer, BuyerFailure):
             outcome = FAILURES.get(answer.kind, PingOutcome.UNREACHABLE)
             return self._unanswered(name, outcome, f"{answer.kind}: {answer.detail}")
         assert live.ping is not None
-        judged = self._judge(live.buyer, live.ping.read(answer))
+        outcome, detail, bid_micros = self._judge(live.buyer, live.ping.read(answer))
         text = answer_text(answer.body, answer.content_type)
-        is_bid = judged.outcome is PingOutcome.BID
         return BuyerPing(
             buyer=name,
-            outcome=judged.outcome,
-            detail=judged.detail,
-            bid_micros=judged.bid_micros,
+            outcome=outcome,
+            detail=detail,
+            bid_micros=bid_micros,
             asked_ms=self._terms.values.now_ms,
             latency_us=self._latency_us(),
             http_status=answer.status,
-            answer=text if is_bid else text[: self._limits.stored_answer_bytes],
+            answer=text if outcome is PingOutcome.BID else text[: self._limits.stored_answer_bytes],
             content_type=answer.content_type,
         )
 
@@ -292,25 +319,23 @@ class Auction:
     def _latency_us(self) -> int:
         return round((time.perf_counter() - self._started_s) * 1_000_000)
 
-    def _judge(self, buyer: Buyer, reading: Reading) -> Judgement:
+    def _judge(self, buyer: Buyer, reading: Reading) -> Judged:
         if reading.verdict is Verdict.UNREADABLE:
-            detail = reading.reason or "the answer could not be read"
-            return Judgement(outcome=PingOutcome.INVALID_ANSWER, detail=detail)
+            return PingOutcome.INVALID_ANSWER, reading.reason or "the answer could not be read", None
         if reading.verdict is Verdict.REJECTED:
-            return Judgement(outcome=PingOutcome.NO_BID, detail=reading.reason)
+            return PingOutcome.NO_BID, reading.reason, None
         if reading.bid_problem:
-            return Judgement(outcome=PingOutcome.NO_BID, detail=reading.bid_problem)
+            return PingOutcome.NO_BID, reading.bid_problem, None
         bid_micros = buyer.bid_micros if reading.bid_micros is None else reading.bid_micros
         if bid_micros is None:
-            return Judgement(outcome=PingOutcome.NO_BID, detail="accepted without a bid")
+            return PingOutcome.NO_BID, "accepted without a bid", None
         return self._price(bid_micros, reading.reason)
 
-    def _price(self, bid_micros: int, detail: str) -> Judgement:
+    def _price(self, bid_micros: int, detail: str) -> Judged:
         """A bid counts when it reaches the floor and covers the source's payout."""
         floor = self._terms.min_bid_micros
-        outcome = PingOutcome.BID
         if bid_micros < floor:
-            outcome, detail = PingOutcome.BELOW_FLOOR, f"under min_bid {format_micros(floor)}"
-        elif source_payout(self._terms.payout, bid_micros) is None:
-            outcome, detail = PingOutcome.BELOW_FLOOR, "does not cover the source's payout"
-        return Judgement(outcome=outcome, detail=detail, bid_micros=bid_micros)
+            return PingOutcome.BELOW_FLOOR, f"under min_bid {format_micros(floor)}", bid_micros
+        if bid_micros < self._terms.least_bid_micros:
+            return PingOutcome.BELOW_FLOOR, "does not cover the source's payout", bid_micros
+        return PingOutcome.BID, detail, bid_micros

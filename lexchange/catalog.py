@@ -14,7 +14,7 @@ from lexchange.caps import buyer_owner, source_owner
 from lexchange.config import Limits
 from lexchange.eligibility import compile_filter
 from lexchange.fields import Schema, compile_schema
-from lexchange.payout import describe_rule
+from lexchange.payout import describe_rule, least_bid_micros
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class Route:
     source: Source
     payout: PayoutRule
     payout_text: str  # the rule as it is kept with each ping
+    least_bid_micros: int  # a smaller bid does not cover what the rule promises the source
     owner: str  # of the source's cap counters
     has_ping_caps: bool
     has_lead_caps: bool
@@ -65,15 +66,19 @@ class Catalog:
             buyer.post.is_idempotent for campaign in self.campaigns for buyer in campaign.buyers
         )
         self.retentions = {campaign.campaign: campaign.retention for campaign in self.campaigns}
+        least_bids: dict[PayoutRule, int] = {}
         self._routes: dict[str, Route] = {}
         for campaign, live in zip(self.campaigns, self.live, strict=True):
             for source in campaign.sources:
                 payout = source.payout or campaign.payout
+                if payout not in least_bids:
+                    least_bids[payout] = least_bid_micros(payout)
                 self._routes[source.src] = Route(
                     live=live,
                     source=source,
                     payout=payout,
                     payout_text=describe_rule(payout),
+                    least_bid_micros=least_bids[payout],
                     owner=source_owner(campaign.campaign, source.src),
                     has_ping_caps=any(cap.counts is CapCounts.PINGS for cap in source.caps),
                     has_lead_caps=any(cap.counts is CapCounts.LEADS for cap in source.caps),

@@ -6,7 +6,7 @@ and time are judged later, by who can see them.
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import TypeAlias
@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 from lexchange.campaign import Buyer, OpenHours
-from lexchange.caps import MINUTE_MS, describe_full, full_cap, lead_takes, local_minute
+from lexchange.caps import MINUTE_MS, describe_full, full_cap, local_minute
 from lexchange.errors import ConfigError
 from lexchange.filters import AllOf, AnyOf, FieldRule, Filter, FilterOp, Not
 from lexchange.frozen import frozen
-from lexchange.lead import SkipReason
+from lexchange.lead import CapTake, SkipReason
 from lexchange.money import parse_number
 
 FailedRule: TypeAlias = Callable[[Mapping[str, str]], str | None]
@@ -41,11 +41,11 @@ class Moment:
 
 
 def first_skip(
-    buyer: Buyer, moment: Moment, *, zone: ZoneInfo, failed_rule: FailedRule, owner: str
+    buyer: Buyer, moment: Moment, *, zone: ZoneInfo, failed_rule: FailedRule, takes: Sequence[CapTake]
 ) -> tuple[SkipReason, str] | None:
     """Why the buyer is not asked, and the detail for the audit; None when nothing here speaks against him.
 
-    The checks run in the order of SkipReason. `owner` names the buyer's counters (`caps.buyer_owner`).
+    The checks run in the order of SkipReason. `takes` is what the lead would take of his caps.
     """
     if not buyer.is_active:
         return SkipReason.PAUSED, ""
@@ -56,10 +56,8 @@ def first_skip(
         return SkipReason.CLOSED, f"closed on {local:%a %H:%M} {zone.key}"
     if why := failed_rule(moment.data):
         return SkipReason.FILTERED, why
-    if buyer.caps:
-        takes = lead_takes(buyer.caps, owner, moment.now_ms, zone, 0, src=moment.src)
-        if full := full_cap(takes, moment.used):
-            return SkipReason.CAP_REACHED, describe_full(full, moment.used)
+    if full := full_cap(takes, moment.used):
+        return SkipReason.CAP_REACHED, describe_full(full, moment.used)
     return None
 
 

@@ -171,7 +171,7 @@ class Exchange:
         terms = Terms(
             routing=routing,
             min_bid_micros=max(routing.min_bid_micros, route.source.min_bid_micros),
-            payout=route.payout,
+            least_bid_micros=route.least_bid_micros,
             values=values,
             seed=secrets.randbits(63) if routing.mode is RoutingMode.WEIGHTED else 0,
             turns=await self._market.turns(route),

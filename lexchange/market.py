@@ -4,10 +4,10 @@ Reads counters and fingerprints from the store, at most one query each and only 
 the rules themselves are pure (`eligibility.py`, `caps.py`, `duplicates.py`). Every buyer not asked keeps his reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lexchange.campaign import CapReserve, DuplicateScope, RoutingMode
-from lexchange.caps import full_cap, lead_takes, ping_takes
+from lexchange.caps import MINUTE_MS, full_cap, lead_takes, ping_takes
 from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint, scope_key
 from lexchange.eligibility import Moment, first_skip
@@ -27,12 +27,23 @@ class Turnout:
     skipped: dict[str, BuyerPing]
 
 
+@frozen
+class _Takes:
+    """What a lead of one route takes of its buyers' caps within one minute, and the counters that this reads."""
+
+    route: Route
+    minute: int
+    by_buyer: dict[str, tuple[CapTake, ...]]
+    counters: list[str]
+
+
 class Market:
     """Answers two questions per lead: may it be sold, and to whom may it be offered?"""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rates = RateWindow()
+        self._takes: dict[str, _Takes] = {}  # by source, the last minute's
 
     async def refusal(self, route: Route, data: Mapping[str, str], now_ms: int) -> Reason | None:
         """Why the lead may not be sold: it was sold before, or its source has reached a cap."""
@@ -53,11 +64,13 @@ class Market:
 
     async def turnout(self, route: Route, data: Mapping[str, str], now_ms: int) -> Turnout:
         """Split the campaign's buyers into those to ask and those not to."""
-        moment = Moment(src=route.source.src, data=data, now_ms=now_ms, used=await self._used(route, now_ms))
+        takes = self._takes_of(route, now_ms)
+        used = await self._used(route, takes.counters, now_ms)
+        moment = Moment(src=route.source.src, data=data, now_ms=now_ms, used=used)
         past = await self._sold_before(route, data, now_ms) if _protects_buyers(route) else {}
         turnout = Turnout(asked=[], skipped={})
         for name, live in route.live.buyers.items():
-            skip = self._skip(live, moment, past)
+            skip = self._skip(live, moment, takes.by_buyer[name], past)
             if skip is None:
                 turnout.asked.append(live)
             else:
@@ -74,6 +87,8 @@ class Market:
 
     def holds(self, route: Route, winner: Bidder, now_ms: int) -> tuple[CapTake, ...]:
         """The cap slots a won ping holds until it is posted or expires (`reserve: ping`)."""
+        if not route.live.has_holds:
+            return ()
         live = route.live.buyers[winner.buyer]
         return lead_takes(
             live.buyer.caps,
@@ -85,27 +100,37 @@ class Market:
             reserve=CapReserve.PING,
         )
 
-    def _skip(self, live: LiveBuyer, moment: Moment, past: Mapping[str, str]) -> tuple[SkipReason, str] | None:
-        skip = first_skip(live.buyer, moment, zone=live.zone, failed_rule=live.failed_rule, owner=live.owner)
+    def _skip(
+        self, live: LiveBuyer, moment: Moment, takes: Sequence[CapTake], past: Mapping[str, str]
+    ) -> tuple[SkipReason, str] | None:
+        skip = first_skip(live.buyer, moment, zone=live.zone, failed_rule=live.failed_rule, takes=takes)
         if skip is not None:
             return skip
-        if scope_key(DuplicateScope.BUYER, src="", buyer=live.buyer.buyer) in past:
+        if past and scope_key(DuplicateScope.BUYER, src="", buyer=live.buyer.buyer) in past:
             return SkipReason.DUPLICATE, "bought this lead before"
         if not self._rates.admit(live.owner, live.buyer.ping_limit_per_second, moment.now_ms):
             return SkipReason.PING_LIMIT, f"{live.buyer.ping_limit_per_second} pings a second"
         return None
 
-    async def _used(self, route: Route, now_ms: int) -> Mapping[str, int]:
+    def _takes_of(self, route: Route, now_ms: int) -> _Takes:
+        """Kept for a minute, within which it is the same for all leads: no window begins or ends in between."""
+        minute, src = now_ms // MINUTE_MS, route.source.src
+        known = self._takes.get(src)
+        if known is None or known.minute != minute or known.route is not route:
+            by_buyer = {
+                name: lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, 0, src=src)
+                for name, live in route.live.buyers.items()
+            }
+            counters = [take.counter for takes in by_buyer.values() for take in takes]
+            known = self._takes[src] = _Takes(route=route, minute=minute, by_buyer=by_buyer, counters=counters)
+        return known
+
+    async def _used(self, route: Route, counters: Sequence[str], now_ms: int) -> Mapping[str, int]:
         """The counters of all buyers' caps; expired holds are given back first."""
-        if not route.live.has_caps:
+        if not counters:
             return {}
         if route.live.has_holds:
             await self._store.release_expired_holds(route.live.campaign.campaign, now_ms)
-        counters = [
-            take.counter
-            for live in route.live.buyers.values()
-            for take in lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, 0, src=route.source.src)
-        ]
         return await self._store.read_counters(counters)
 
     async def _sold_before(self, route: Route, data: Mapping[str, str], now_ms: int) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ MAX_MICROS = 10**15  # one thousand million; far under what SQL and the proto ca
 Number: TypeAlias = str | int | float | Decimal
 
 _MAX_UNITS = MAX_MICROS // MICROS
+_UNIT_DIGITS, _MICRO_DIGITS = 9, 6
 _MAX_CHARACTERS = 64
 _MICRO = Decimal("0.000001")
 _SHARE_STEP = Decimal("1e-12")
@@ -34,6 +35,9 @@ def parse_micros(value: Number) -> int:
         if 0 <= value <= _MAX_UNITS:
             return value * MICROS
         raise _not_money(value)
+    text = repr(value) if type(value) is float else value
+    if type(text) is str and (plain_micros := _plain_micros(text)) is not None:
+        return plain_micros
     exact = _decimal(value)
     if exact is None or not 0 <= exact <= _MAX_UNITS + 1:
         raise _not_money(value)
@@ -43,17 +47,30 @@ def parse_micros(value: Number) -> int:
     return micros
 
 
+def _plain_micros(text: str) -> int | None:
+    """Micros of digits with six decimal places at most, as nearly all money is written; None for any other text."""
+    units, _, places = text.partition(".")
+    if len(units) <= _UNIT_DIGITS and len(places) <= _MICRO_DIGITS and units.isdecimal() and text.isascii():
+        if not places:
+            return int(units) * MICROS
+        if places.isdecimal():
+            return int(units) * MICROS + int(places.ljust(_MICRO_DIGITS, "0"))
+    return None
+
+
 def parse_bid(value: object) -> int:
     """A buyer's bid or price as he wrote it, in micros; raises ValueError.
 
     Spaces around it, one leading `$` and commas between thousands are fine: `" $1,200.50 "` is 1_200_500_000.
     """
+    if type(value) is float or type(value) is int:
+        return parse_micros(value)
     if isinstance(value, str):
         text = value.strip().removeprefix("$").lstrip()
         if len(text) <= _MAX_CHARACTERS and _GROUPED.fullmatch(text):
             text = text.replace(",", "")
         return parse_micros(text)
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, Decimal):
         return parse_micros(value)
     raise _not_money(value)
 

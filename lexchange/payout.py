@@ -3,11 +3,12 @@
 It never sells at a loss by itself; it knows no buyer and no floor.
 """
 
+from bisect import bisect_left
 from fractions import Fraction
 
 from lexchange.campaign import PayoutMode, PayoutRule
 from lexchange.frozen import frozen
-from lexchange.money import MICROS, format_micros
+from lexchange.money import MAX_MICROS, MICROS, format_micros
 
 
 @frozen
@@ -34,6 +35,14 @@ def source_payout(rule: PayoutRule, bid_micros: int) -> Split | None:
     assert split.margin_micros >= 0
     assert split.payout_micros + split.margin_micros == bid_micros
     return split
+
+
+def least_bid_micros(rule: PayoutRule) -> int:
+    """The smallest bid that can be split by the rule; MAX_MICROS + 1 when none can. Every larger one can be split, too.
+
+    For what a bid leaves beside its payout never gets less as it grows.
+    """
+    return bisect_left(range(MAX_MICROS + 1), True, key=lambda bid_micros: source_payout(rule, bid_micros) is not None)
 
 
 def _payout(rule: PayoutRule, bid_micros: int) -> int | None:

@@ -40,18 +40,6 @@ class Bidder:
             is_exclusive=buyer.is_exclusive,
         )
 
-    def with_bid(self, bid_micros: int) -> "Bidder":
-        """The same buyer, when he has answered. Written out, because `replace` takes five times as long."""
-        return Bidder(
-            buyer=self.buyer,
-            bid_micros=bid_micros,
-            priority=self.priority,
-            weight=self.weight,
-            turn_ms=self.turn_ms,
-            adjustment=self.adjustment,
-            is_exclusive=self.is_exclusive,
-        )
-
     def worth(self, bid_micros: int) -> int:
         """What such a bid of his counts for among the others, in micros; never less for a higher bid."""
         if self.adjustment is None:
@@ -64,18 +52,19 @@ Place: TypeAlias = tuple[int | float | str, ...]
 PlaceOf: TypeAlias = Callable[[Bidder, int, int], Place]  # buyer, bid in micros, seed
 
 
+def place(mode: RoutingMode, bidder: Bidder, seed: int) -> Place:
+    """Where a bid stands, smaller is better, and no two buyers' alike; only `weighted` looks at the seed."""
+    return ROUTING_MODES[mode](bidder, bidder.bid_micros, seed)
+
+
 def rank(mode: RoutingMode, bidders: Iterable[Bidder], seed: int) -> list[Bidder]:
-    """The bidders, best first. Their order in does not matter; only `weighted` looks at the seed."""
-    place_of = ROUTING_MODES[mode]
-    return sorted(bidders, key=lambda bidder: place_of(bidder, bidder.bid_micros, seed))
+    """The bidders, best first. Their order in does not matter."""
+    return sorted(bidders, key=lambda bidder: place(mode, bidder, seed))
 
 
-def can_still_win(mode: RoutingMode, open_buyer: Bidder, best: Bidder | None, seed: int) -> bool:
-    """Whether a buyer who has not answered could still beat the best bid. His `bid_micros` does not count."""
-    if best is None:
-        return True
-    place_of = ROUTING_MODES[mode]
-    return place_of(open_buyer, MAX_MICROS, seed) < place_of(best, best.bid_micros, seed)
+def can_still_win(mode: RoutingMode, open_buyer: Bidder, bar: Place | None, seed: int) -> bool:
+    """Whether a buyer who has not answered could still stand before `bar`. His `bid_micros` does not count."""
+    return bar is None or ROUTING_MODES[mode](open_buyer, MAX_MICROS, seed) < bar
 
 
 def choose(mode: RoutingMode, ranked: Sequence[Bidder], sell_to: int) -> list[Bidder]:

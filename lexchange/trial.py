@@ -14,6 +14,7 @@ from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, Buye
 from lexchange.buyers.documents import Document, answer_text, compile_walk, reparse, scalar_text
 from lexchange.buyers.mapping import MappingValues
 from lexchange.buyers.paths import parse_path
+from lexchange.caps import lead_takes
 from lexchange.catalog import LiveBuyer, LiveCampaign
 from lexchange.clock import Clock
 from lexchange.eligibility import Moment, first_skip
@@ -58,9 +59,8 @@ class Trial:
         """Whether this lead would come to the buyer at all: its problems, and why he would not be asked."""
         campaign, buyer = self._campaign, self._live.buyer
         moment = Moment(src=self._values.src, data=self._data, now_ms=self._values.now_ms, used={})
-        skip = first_skip(
-            buyer, moment, zone=self._live.zone, failed_rule=self._live.failed_rule, owner=self._live.owner
-        )
+        takes = lead_takes(buyer.caps, self._live.owner, moment.now_ms, self._live.zone, 0, src=moment.src)
+        skip = first_skip(buyer, moment, zone=self._live.zone, failed_rule=self._live.failed_rule, takes=takes)
         checked: Checked = campaign.schema.check(self._data, Stage.POST)
         return {
             "campaign": campaign.campaign.campaign,

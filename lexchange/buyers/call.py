@@ -4,9 +4,10 @@ Auction and delivery use nothing else of a buyer's formats. Pure: the request is
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lexchange.buyers.answers import Reading, compile_rules
-from lexchange.buyers.client import BuyerAnswer, BuyerRequest, Endpoint, check_headers
+from lexchange.buyers.client import BuyerAnswer, BuyerRequest, Endpoint, Head, check_headers
 from lexchange.buyers.formats import FORMATS, compile_format
 from lexchange.buyers.mapping import MappingValues, compile_mapping
 from lexchange.campaign import BuyerDelivery
@@ -57,17 +58,23 @@ def _compile_build(delivery: BuyerDelivery, endpoint: Endpoint) -> Callable[[Map
     headers = _headers(delivery)
     map_values = compile_mapping(delivery.fields)
     encode = compile_format(delivery.format, [field.path for field in delivery.fields])
+    head = Head.build(endpoint, method, headers)
     is_keyed = delivery.is_idempotent and not _has(headers, IDEMPOTENCY_KEY)
 
     def build(values: MappingValues) -> BuyerRequest:
         encoded = encode(map_values(values))
-        sent = headers
-        if is_keyed and values.delivery_id is not None:
-            sent = (*headers, (IDEMPOTENCY_KEY, values.delivery_id))
-        body, query = (b"", encoded.decode("ascii")) if is_in_query else (encoded, "")
-        return BuyerRequest(
-            endpoint=endpoint, method=method, headers=sent, body=body, query=query, oauth2=delivery.oauth2
+        request = BuyerRequest(
+            endpoint=endpoint,
+            method=method,
+            headers=headers,
+            body=b"" if is_in_query else encoded,
+            query=encoded.decode("ascii") if is_in_query else "",
+            oauth2=delivery.oauth2,
+            head=head,
         )
+        if is_keyed and values.delivery_id is not None:
+            return replace(request, headers=(*headers, (IDEMPOTENCY_KEY, values.delivery_id)), head=None)
+        return request
 
     return build
 

@@ -17,7 +17,7 @@ from functools import partial
 from lexchange import failpoints
 from lexchange.access import OAuth2Client
 from lexchange.buyers.addresses import AddressRule, Endpoint
-from lexchange.buyers.connection import CLOCK_TICK_S, CLOSED, Connection, Pool
+from lexchange.buyers.connection import CLOCK_TICK_S, CLOSED, Connection, Hear, Pool
 from lexchange.buyers.http_answer import (
     AnswerReader,
     BuyerAnswer,
@@ -25,6 +25,7 @@ from lexchange.buyers.http_answer import (
     ClientLimits,
     FailureKind,
     KnownHeads,
+    Outcome,
     not_sent,
 )
 from lexchange.buyers.tls import tls_context
@@ -40,6 +41,7 @@ __all__ = [
     "ClientLimits",
     "Endpoint",
     "FailureKind",
+    "Head",
     "check_headers",
 ]
 
@@ -62,18 +64,7 @@ _DEFAULT_HEADERS = (
 )
 
 Resolve = Callable[[str], Sequence[str]]
-
-
-@frozen
-class BuyerRequest:
-    """What to send, to the byte. `query` comes encoded and is added to the endpoint's own."""
-
-    endpoint: Endpoint
-    method: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    query: str = ""
-    oauth2: OAuth2Client | None = None  # whose token goes with it
+Stop = Callable[[], None]
 
 
 def check_headers(headers: Iterable[tuple[str, str]]) -> None:
@@ -90,7 +81,7 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> None:
 
 
 @frozen
-class _Head:
+class Head:
     """A request's head up to the length of its body, cut where a query goes."""
 
     start: bytes
@@ -102,7 +93,8 @@ class _Head:
     is_last: bool
 
     @classmethod
-    def build(cls, endpoint: Endpoint, method: str, headers: tuple[tuple[str, str], ...]) -> "_Head":
+    def build(cls, endpoint: Endpoint, method: str, headers: tuple[tuple[str, str], ...]) -> "Head":
+        """Raises ValueError as check_headers does."""
         if not _METHOD.fullmatch(method):
             raise ValueError("method: expected upper-case letters")
         check_headers(headers)
@@ -133,6 +125,22 @@ class _Head:
         return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
+@frozen
+class BuyerRequest:
+    """What to send, to the byte. `query` comes encoded and is added to the endpoint's own.
+
+    `head` is what `Head.build` makes of method and headers, where somebody has made it before.
+    """
+
+    endpoint: Endpoint
+    method: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    query: str = ""
+    oauth2: OAuth2Client | None = None  # whose token goes with it
+    head: Head | None = None
+
+
 class BuyerClient:
     """Sends requests to buyers. One per process, used in one event loop; `aclose` ends every connection.
 
@@ -155,58 +163,81 @@ class BuyerClient:
         self._resolve = resolve or _resolve
         self._resolvers = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="buyer-names")
         self._lookups: dict[str, asyncio.Future[Sequence[str]]] = {}
-        self._heads: dict[tuple[str, bytes, str, tuple[tuple[str, str], ...]], _Head] = {}
+        self._heads: dict[tuple[str, bytes, str, tuple[tuple[str, str], ...]], Head] = {}
         self._pools: dict[str, Pool] = {}
         self._known_heads: KnownHeads = {}
         self._is_closed = False
 
-    async def send(self, request: BuyerRequest, *, deadline: float) -> BuyerAnswer | BuyerFailure:
+    def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
+        """Send as `send` does, without a task, where a connection is free; None where none is, and nothing was sent.
+
+        `hear` is told the outcome in a later turn of the loop, or nothing any more once what is returned was called.
+        """
+        now = asyncio.get_running_loop().time()
+        if request.oauth2 is not None or now >= deadline:
+            return None
+        try:
+            head, message, pool = self._prepare(request)
+        except ValueError:
+            return None
+        connection = pool.take_idle(now)
+        if connection is None:
+            return None
+        connection.start(message, hear, deadline, head.is_head, head.is_last)
+        failpoints.reach("request_sent")
+        return partial(connection.abandon, hear)
+
+    async def send(self, request: BuyerRequest, *, deadline: float) -> Outcome:
         """Send once; `deadline` is on the loop's clock. Raises nothing but CancelledError, which ends the call."""
         if request.oauth2 is not None:
             return await self._send_with_token(request, request.oauth2, deadline)
-        endpoint = request.endpoint
         try:
-            head = self._heads.get((endpoint.origin, endpoint.target, request.method, request.headers))
-            if head is None:
-                head = self._build_head(request)
-            message = head.write(request.query, request.body)
-            pool = self._pools.get(endpoint.origin) or self._open_pool(endpoint)
+            head, message, pool = self._prepare(request)
         except ValueError as error:
             return not_sent(FailureKind.REFUSED_REQUEST, str(error))
         loop = asyncio.get_running_loop()
         now = loop.time()
         connection = pool.take_idle(now)
         if connection is None:
-            taken = await self._take(pool, endpoint, deadline)
+            taken = await self._take(pool, request.endpoint, deadline)
             if isinstance(taken, BuyerFailure):
                 return taken
             connection, now = taken, loop.time()
         if now >= deadline:
             pool.give_back(connection)
             return not_sent(FailureKind.TIMEOUT, "the deadline passed before anything was sent")
-        call = connection.start(message, deadline, head.is_head, head.is_last)
+        call: asyncio.Future[Outcome] = loop.create_future()
+        hear = partial(_settle, call)
+        connection.start(message, hear, deadline, head.is_head, head.is_last)
         failpoints.reach("request_sent")
         try:
             return await call
         except asyncio.CancelledError:
-            connection.abandon(call)
+            connection.abandon(hear)
             raise
 
-    async def _send_with_token(
-        self, request: BuyerRequest, oauth2: OAuth2Client, deadline: float
-    ) -> BuyerAnswer | BuyerFailure:
+    def _prepare(self, request: BuyerRequest) -> tuple[Head, bytes, Pool]:
+        """The request as bytes, and where connections for it are; raises ValueError for one that may not be sent."""
+        endpoint = request.endpoint
+        head = request.head or self._head(request)
+        message = head.write(request.query, request.body)
+        return head, message, self._pools.get(endpoint.origin) or self._open_pool(endpoint)
+
+    async def _send_with_token(self, request: BuyerRequest, oauth2: OAuth2Client, deadline: float) -> Outcome:
         """A token that the buyer does not take is not used again; the request is never repeated with another."""
         header = await self._tokens.header(oauth2, deadline)
         if isinstance(header, BuyerFailure):
             return header
-        answer = await self.send(replace(request, headers=(*request.headers, header), oauth2=None), deadline=deadline)
+        answer = await self.send(
+            replace(request, headers=(*request.headers, header), oauth2=None, head=None), deadline=deadline
+        )
         if isinstance(answer, BuyerAnswer) and answer.status == UNAUTHORIZED:
             self._tokens.forget(oauth2, header)
         return answer
 
     async def _post(
         self, endpoint: Endpoint, headers: tuple[tuple[str, str], ...], body: bytes, deadline: float
-    ) -> BuyerAnswer | BuyerFailure:
+    ) -> Outcome:
         request = BuyerRequest(endpoint=endpoint, method="POST", headers=headers, body=body)
         return await self.send(request, deadline=deadline)
 
@@ -221,13 +252,16 @@ class BuyerClient:
         for connection in connections:
             await connection.lost
 
-    def _build_head(self, request: BuyerRequest) -> _Head:
-        """The few heads that a configuration needs are built once. Raises ValueError as check_headers does."""
+    def _head(self, request: BuyerRequest) -> Head:
+        """Heads are built once for a while. Raises ValueError as check_headers does."""
         endpoint = request.endpoint
-        head = _Head.build(endpoint, request.method, request.headers)
-        if len(self._heads) >= MAX_HEADS_KEPT:
-            self._heads.clear()
-        self._heads[(endpoint.origin, endpoint.target, request.method, request.headers)] = head
+        key = (endpoint.origin, endpoint.target, request.method, request.headers)
+        head = self._heads.get(key)
+        if head is None:
+            head = Head.build(endpoint, request.method, request.headers)
+            if len(self._heads) >= MAX_HEADS_KEPT:
+                self._heads.clear()
+            self._heads[key] = head
         return head
 
     def _open_pool(self, endpoint: Endpoint) -> Pool:
@@ -358,6 +392,11 @@ async def _connect(address: str, port: int, until: float) -> socket.socket | Buy
 def _resolve(host: str) -> list[str]:
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
+
+
+def _settle(call: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not call.done():  # else its caller has gone in this very turn
+        call.set_result(outcome)
 
 
 def _is_numeric(host: str) -> bool:

@@ -28,6 +28,8 @@ CLOCK_TICK_S = 0.001  # of uvloop's timers
 
 CLOSED = "the client is closed"
 
+Hear = Callable[[Outcome], None]  # told once what came of a call; raises nothing
+
 # What a waiting call gets: a connection, a place to open one in (None), or why it waits no longer.
 Turn = asyncio.Future["Connection | BuyerFailure | None"]
 
@@ -40,8 +42,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_call",
         "_give_back",
+        "_hear",
         "_is_proven",
         "_loop",
         "_on_closed",
@@ -60,7 +62,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, reader: AnswerReader, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._reader = reader
-        self._call: asyncio.Future[Outcome] | None = None
+        self._hear: Hear | None = None  # of the call under way
         self._give_back: Callable[[Connection], None] | None = None
         self._on_closed: Callable[[Connection], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -79,31 +81,30 @@ class Connection(asyncio.Protocol):
         """Whether the buyer still keeps an idle line open; the kernel hears of an end before the loop does."""
         return not self._poller.poll(0)
 
-    def start(self, request: bytes, deadline: float, is_head: bool, is_last: bool) -> asyncio.Future[Outcome]:
-        """Send `request` in one write; the future gets the outcome, at the deadline at the latest.
+    def start(self, request: bytes, hear: Hear, deadline: float, is_head: bool, is_last: bool) -> None:
+        """Send `request` in one write; `hear` is told the outcome in a later turn, at the deadline at the latest.
 
         `is_last`: the request asks the buyer to close, so the connection carries no other.
         """
-        call = self._call = self._loop.create_future()
+        self._hear = hear
         self._reader.start(is_head, is_last)
         self._until = deadline
         if deadline < self._rings_at:
             self._arm(deadline)
         self._transport.write(request)
-        return call
 
-    def abandon(self, call: asyncio.Future[Outcome]) -> None:
-        """Close, if `call` is still under way: nobody reads its answer any more."""
-        if self._call is call:
-            self._call = None
+    def abandon(self, hear: Hear) -> None:
+        """Close, if the call with that `hear` is still under way: nobody wants its answer any more."""
+        if self._hear is hear:
+            self._hear = None
             self.close()
 
     def fail(self, failure: BuyerFailure) -> None:
         """Close; the call under way, if any, gets `failure`."""
-        call, self._call = self._call, None
+        hear, self._hear = self._hear, None
         self.close()
-        if call is not None and not call.done():
-            call.set_result(failure)
+        if hear is not None:
+            hear(failure)
 
     def close(self) -> None:
         """Close at once, without TLS's farewell, for which a buyer could keep us waiting."""
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
-        if self._call is None:
+        if self._hear is None:
             self.close()  # nothing was asked
             return
         outcome = self._reader.feed(data)
@@ -132,7 +133,7 @@ class Connection(asyncio.Protocol):
             self._finish(outcome)
 
     def eof_received(self) -> None:
-        if self._call is None:
+        if self._hear is None:
             self.close()
         elif self._is_cut():
             self.fail(sent(FailureKind.RESET, "the connection was cut within TLS"))
@@ -160,7 +161,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def _finish(self, outcome: Outcome) -> None:
-        call, self._call = self._call, None
+        hear, self._hear = self._hear, None
         reader = self._reader
         if reader.is_reusable and self._give_back is not None and not self._transport.get_write_buffer_size():
             now = self._loop.time()
@@ -173,8 +174,8 @@ class Connection(asyncio.Protocol):
             self._give_back(self)
         else:
             self.close()
-        if call is not None and not call.done():
-            call.set_result(outcome)
+        if hear is not None:
+            hear(outcome)
 
     def _arm(self, until: float) -> None:
         if self._timer is not None:

@@ -30,6 +30,7 @@ _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|script|h[1-6]|p|d
 _XML_DECLARATION = re.compile(r"\A\ufeff?\s*<\?xml\s[^>]*\?>")
 _FORM_PAIR = r"[\w.\[\]-]{1,100}=[^&\r\n]*"
 _FORM = re.compile(rf"{_FORM_PAIR}(?:&{_FORM_PAIR})*&?", re.ASCII)
+_DECLARATION_BYTES = 200
 _XML_ENCODING = re.compile(r"""\s*<\?xml\s[^>]*?encoding\s*=\s*["']([\w.-]+)""", re.ASCII)
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.-]+)""", re.ASCII | re.IGNORECASE)
 # The ones that occur. Not any codec Python knows: some of them take minutes over a hostile text.
@@ -175,9 +176,10 @@ def _broken(content: bytes, problem: str) -> Document:
 def _decode(body: bytes, content_type: str) -> tuple[str, bool]:
     """The text, and whether it is exact: UTF-8, or in the old character set that it declares."""
     content = body.removeprefix(_BOM)
-    in_xml = _XML_ENCODING.match(content[:200].decode("ascii", "replace"))
-    if in_xml and in_xml[1].lower() in _CHARSETS:  # first, as the XML parser goes by it too
-        return content.decode(in_xml[1], "replace"), True
+    if b"<?xml" in content[:_DECLARATION_BYTES]:  # first, as the XML parser goes by it too
+        in_xml = _XML_ENCODING.match(content[:_DECLARATION_BYTES].decode("ascii", "replace"))
+        if in_xml and in_xml[1].lower() in _CHARSETS:
+            return content.decode(in_xml[1], "replace"), True
     try:
         return content.decode(), True
     except UnicodeDecodeError:

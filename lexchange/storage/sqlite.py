@@ -58,6 +58,7 @@ class SqliteConnector:
         self._reader = reader
         self._scanner = scanner
         self._writes = Lane("lexchange-write", writer.commit, waiting)
+        self._read_this_turn: dict[tuple[Value, ...], Sequence[Row]] = {}
         self._is_closed = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.applied: Sequence[str] = ()
@@ -97,10 +98,16 @@ class SqliteConnector:
         return self._writer.commit_count
 
     async def read(self, sql: str, params: Sequence[Value] = ()) -> Sequence[Row]:
-        """Rows of a short query."""
+        """Rows of a short query. Within a turn of the loop no write returns, so equal queries of one are asked once."""
         if self._is_closed:
             raise StorageError("the store is closed")
-        return self._reader.rows(sql, params)
+        query = (sql, *params)
+        rows = self._read_this_turn.get(query)
+        if rows is None:
+            if not self._read_this_turn:
+                asyncio.get_running_loop().call_soon(self._read_this_turn.clear)
+            rows = self._read_this_turn[query] = self._reader.rows(sql, params)
+        return rows
 
     async def scan(self, sql: str, params: Sequence[Value] = ()) -> Sequence[Row]:
         """Rows of an operator's query."""

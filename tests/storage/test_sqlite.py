@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import pytest
 
 from lexchange.errors import StorageError
 from lexchange.storage import Store, statements
-from lexchange.storage.connector import Statement
-from lexchange.storage.sqlite import SqliteConnector
+from lexchange.storage.connector import Row, Statement, Value
+from lexchange.storage.sqlite import Reader, SqliteConnector
 from tests.storage.examples import NOW_MS, a_lead, a_ping, slot
 
 BUSY_TIMEOUT_MS = 50
@@ -201,6 +201,25 @@ async def test_failed_read_leaves_the_next_alone(connector: SqliteConnector):
         with pytest.raises(StorageError, match="no such table"):
             await read("SELECT * FROM nowhere")
         assert await read("SELECT 1") == [(1,)]
+
+
+async def test_equal_reads_of_one_turn_are_asked_once(connector: SqliteConnector, monkeypatch: pytest.MonkeyPatch):
+    """And the next turn sees what was written meanwhile, by whichever process."""
+    sql = "SELECT COUNT(*) FROM pings WHERE campaign = ?"
+    asked = 0
+
+    def rows(reader: Reader, sql: str, params: Sequence[Value]) -> Sequence[Row]:
+        nonlocal asked
+        asked += 1
+        return ask(reader, sql, params)
+
+    ask = Reader.rows
+    monkeypatch.setattr(Reader, "rows", rows)
+    for written in range(3):
+        assert [await connector.read(sql, (a_ping(1).campaign,)) for _ in range(5)] == [[(written,)]] * 5
+        assert await connector.read(sql, ("another",)) == [(0,)]
+        assert asked == 2 * written + 2
+        await Store(connector).record_ping(a_ping(written))
 
 
 async def test_readers_cannot_write(connector: SqliteConnector):

@@ -16,8 +16,6 @@ from lexchange.campaign import (
     Buyer,
     Cast,
     MappedField,
-    PayoutMode,
-    PayoutRule,
     Routing,
     RoutingMode,
 )
@@ -28,7 +26,8 @@ from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from tests.unit.examples import DATA, NOW_MS, a_buyer, a_route, an_endpoint
 
 SLOW_S = 0.25
-Reply = BuyerAnswer | BuyerFailure | Exception
+Reply = BuyerAnswer | BuyerFailure
+BROKEN = cast(BuyerAnswer, object())  # whatever reads it, breaks
 
 
 def answer(body: bytes, *, status: int = 200, content_type: str = "application/json") -> BuyerAnswer:
@@ -47,6 +46,9 @@ class FakeClient:
         self._delays_s = delays_s
         self.asked: list[str] = []
 
+    def send_at_once(self, request: BuyerRequest, hear: object, *, deadline: float) -> None:
+        """Never: no connection is free."""
+
     async def send(self, request: BuyerRequest, *, deadline: float) -> BuyerAnswer | BuyerFailure:
         name = request.endpoint.host.removesuffix(".example")
         self.asked.append(name)
@@ -55,10 +57,7 @@ class FakeClient:
                 await asyncio.sleep(self._delays_s.get(name, 0))
         except TimeoutError:
             return BuyerFailure(kind=FailureKind.TIMEOUT, is_sent=True, detail="no answer in time")
-        reply = self._replies[name]
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        return self._replies[name]
 
 
 class Held:
@@ -85,7 +84,7 @@ class Held:
             Terms(
                 routing=terms.get("routing", Routing()),
                 min_bid_micros=terms.get("min_bid_micros", terms.get("routing", Routing()).min_bid_micros),
-                payout=terms.get("payout", route.payout),
+                least_bid_micros=terms.get("least_bid_micros", route.least_bid_micros),
                 values=MappingValues(
                     lead=DATA, ping_id="PING-1", campaign_id="home", campaign_name="Home", src="S", now_ms=NOW_MS
                 ),
@@ -235,13 +234,13 @@ MALFORMED = BuyerFailure(kind=FailureKind.MALFORMED, is_sent=True, detail="no st
         (bid(1), PingOutcome.BID, ""),
         (FAILED, PingOutcome.UNREACHABLE, "connect: ECONNREFUSED"),
         (MALFORMED, PingOutcome.INVALID_ANSWER, "malformed: no status line"),
-        (ValueError("sam@example.com"), PingOutcome.INVALID_ANSWER, "its answer could not be handled"),
+        (BROKEN, PingOutcome.INVALID_ANSWER, "its answer could not be handled"),
     ],
 )
 async def test_answer_is_judged_when_it_comes(reply, outcome, detail) -> None:
     """Every buyer ends with one outcome and its reason; a bid counts from min_bid on and when it pays the source."""
-    payout = PayoutRule(mode=PayoutMode.FIXED, amount_micros=1_000_000)
-    held = await hold([a_buyer("a")], {"a": reply}, routing=Routing(min_bid_micros=500_000), payout=payout)
+    routing = Routing(min_bid_micros=500_000)
+    held = await hold([a_buyer("a")], {"a": reply}, routing=routing, least_bid_micros=1_000_000)
     part = held.pings["a"]
     assert (part.outcome, part.detail) == (outcome, detail)
     assert part.asked_ms == NOW_MS
@@ -265,7 +264,7 @@ async def test_configured_bid_counts_when_no_path_names_one() -> None:
 
 async def test_broken_answer_costs_nobody_elses_bid() -> None:
     """Whatever one buyer's answer breaks, the auction ends and the others count."""
-    held = await hold([a_buyer("a"), a_buyer("b")], {"a": RuntimeError("?"), "b": bid(5)})
+    held = await hold([a_buyer("a"), a_buyer("b")], {"a": BROKEN, "b": bid(5)})
     assert held.ranked == ["b"]
     assert held.outcomes()["a"] == PingOutcome.INVALID_ANSWER
 

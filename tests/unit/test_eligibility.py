@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lexchange.campaign import AnswerRule, AnswerRules, Buyer, BuyerDelivery, Cap, CapWindow, OpenHours
+from lexchange.caps import lead_takes
 from lexchange.eligibility import Moment, compile_filter, first_skip, is_open, source_allowed
 from lexchange.filters import AllOf, FieldRule, FilterOp
 from lexchange.lead import SkipReason
@@ -135,7 +136,8 @@ def skip(
 ) -> tuple[SkipReason, str] | None:
     moment = Moment(src=src, data={"state": state}, now_ms=now_ms, used=used)
     failed_rule = compile_filter(buyer.filters)
-    return first_skip(buyer, moment, zone=NEW_YORK, failed_rule=failed_rule, owner="home:buyer:acme")
+    takes = lead_takes(buyer.caps, "home:buyer:acme", moment.now_ms, NEW_YORK, 0, src=moment.src)
+    return first_skip(buyer, moment, zone=NEW_YORK, failed_rule=failed_rule, takes=takes)
 
 
 @pytest.mark.parametrize(

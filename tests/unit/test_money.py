@@ -153,6 +153,21 @@ def test_parse_micros_returns_the_same_when_text_comes_back(micros) -> None:
     assert parse_bid(format_micros(micros, 2)) == micros
 
 
+@given(st.decimals(0, 2 * 10**9, places=8) | st.from_regex(r"\d{0,11}\.?\d{0,8}", fullmatch=True))
+def test_parse_micros_reads_plain_text_as_the_decimal_that_it_spells(written) -> None:
+    """The short way for plain digits and the way of all other numbers never differ."""
+
+    def read(value: str | Decimal) -> int | None:
+        try:
+            return parse_micros(value)
+        except ValueError:
+            return None
+
+    text = str(written)
+    number = parse_number(text)
+    assert read(text) == (None if number is None else read(number))
+
+
 @given(st.integers(0, MAX_MICROS), st.integers(0, MAX_MICROS))
 def test_parse_micros_keeps_order_when_two_amounts_compare(one, other) -> None:
     """A larger text never becomes a smaller amount."""

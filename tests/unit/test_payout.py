@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lexchange.campaign import PayoutMode, PayoutRule
 from lexchange.money import MAX_MICROS
-from lexchange.payout import Split, describe_rule, source_payout
+from lexchange.payout import Split, describe_rule, least_bid_micros, source_payout
 
 SHARE = PayoutRule(mode=PayoutMode.REVENUE_SHARE, share=Fraction(17, 20))
 FIXED = PayoutRule(mode=PayoutMode.FIXED, amount_micros=4_000_000)
@@ -116,3 +116,11 @@ def test_source_payout_never_falls_when_the_bid_rises(rule, one, other) -> None:
 def test_describe_rule_names_mode_and_amount_when_asked(rule, text) -> None:
     """The audit keeps the rule that a payout came from."""
     assert describe_rule(rule) == text
+
+
+@given(rules, bids, st.integers(-2, 2))
+def test_least_bid_parts_the_bids_that_can_be_split_from_those_that_cannot(rule, bid_micros, beside) -> None:
+    """Any bid, and those just beside the least one."""
+    least = least_bid_micros(rule)
+    for each in (bid_micros, min(max(0, least + beside), MAX_MICROS)):
+        assert (source_payout(rule, each) is not None) is (each >= least)

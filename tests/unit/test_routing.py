@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lexchange.campaign import BidAdjustment, RoutingMode
 from lexchange.money import MAX_MICROS
-from lexchange.routing import ROUTING_MODES, Bidder, _draw, _ln, can_still_win, choose, rank
+from lexchange.routing import ROUTING_MODES, Bidder, _draw, _ln, can_still_win, choose, place, rank
 
 HIGHEST, PRIORITY = RoutingMode.HIGHEST_BID, RoutingMode.PRIORITY
 WEIGHTED, ROUND_ROBIN = RoutingMode.WEIGHTED, RoutingMode.ROUND_ROBIN
@@ -106,7 +106,7 @@ def test_can_still_win_is_right_when_a_late_bid_arrives(mode, bidders, seed, bid
     """Who cannot win any more does not win whatever he bids; who can, wins with the largest bid."""
     late, *answered = bidders
     best = rank(mode, answered, seed)[0] if answered else None
-    may_win = can_still_win(mode, late, best, seed)
+    may_win = can_still_win(mode, late, place(mode, best, seed) if best else None, seed)
     assert (rank(mode, [*answered, replace(late, bid_micros=MAX_MICROS)], seed)[0].buyer == late.buyer) is may_win
     if not may_win:
         late = replace(late, bid_micros=bid_micros)
@@ -132,7 +132,7 @@ def test_can_still_win_is_right_when_a_late_bid_arrives(mode, bidders, seed, bid
 )
 def test_can_still_win_compares_the_best_case_when_a_buyer_is_open(mode, open_buyer, best, expected) -> None:
     """An open buyer is thought of with the largest bid there is."""
-    assert can_still_win(mode, open_buyer, best, 0) is expected
+    assert can_still_win(mode, open_buyer, place(mode, best, 0), 0) is expected
 
 
 @pytest.mark.parametrize("mode", list(RoutingMode))
@@ -256,11 +256,3 @@ def test_choice_is_the_same_whatever_order_bids_came_in(mode, bidders, seed, sel
     assert chosen == choose(mode, rank(mode, shuffled, seed), sell_to)
     assert 1 <= len(chosen) <= sell_to
     assert len(chosen) == 1 or not any(each.is_exclusive for each in chosen)
-
-
-def test_bidder_stays_himself_when_his_bid_comes() -> None:
-    adjustment = BidAdjustment(factor=Fraction(3, 2), amount_micros=7)
-    asked = Bidder(
-        buyer="acme", bid_micros=0, priority=3, weight=5, turn_ms=9, adjustment=adjustment, is_exclusive=True
-    )
-    assert asked.with_bid(4) == replace(asked, bid_micros=4)
