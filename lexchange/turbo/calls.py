@@ -84,7 +84,10 @@ class Call:
         self._has_started = False
         self._messages: asyncio.Queue[tuple[bytes, int] | None] | None = None
         if stream.timeout is not None:
-            self._limit_time(stream.began_s, read_timeout_s(stream.timeout))
+            timeout_s = read_timeout_s(stream.timeout)
+            self._deadline = stream.began_s + timeout_s
+            if timeout_s < TIMED_S:
+                self._timer = calling.loop.call_at(self._deadline, self.expire, self._deadline)
         if method.request_streaming:
             self._body, self._messages = bytearray(), asyncio.Queue()
             self._begin(None)
@@ -236,11 +239,6 @@ class Call:
             self._is_over = True
             trailers = refusal_trailers(refusal)
             self._stream.finish(trailers if self._has_started else HEAD + trailers)
-
-    def _limit_time(self, began_s: float, timeout_s: float) -> None:
-        self._deadline = began_s + timeout_s
-        if timeout_s < TIMED_S:
-            self._timer = self._calling.loop.call_at(self._deadline, self.expire, self._deadline)
 
     def _stop(self) -> None:
         if self._timer is not None:
