@@ -1,13 +1,12 @@
 """Admission: who may call, and what is answered before any buyer is looked at. Pure, in the order of precedence."""
 
-from dataclasses import replace
-
 from lexchange.call import Call, FieldProblem
 from lexchange.campaign import CampaignStatus, TrafficType
 from lexchange.catalog import Catalog, Route
 from lexchange.config import Limits
 from lexchange.errors import RequestRefused
 from lexchange.fields import Checked, is_test_call
+from lexchange.frozen import replace
 from lexchange.keys import matches
 from lexchange.reasons import Reason
 

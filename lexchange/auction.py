@@ -8,7 +8,7 @@ import asyncio
 import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import field, replace
+from dataclasses import field
 from functools import partial
 from math import inf
 from typing import TypeAlias
@@ -25,7 +25,7 @@ from lexchange.campaign import Buyer, Routing
 from lexchange.catalog import LiveBuyer
 from lexchange.config import Limits
 from lexchange.errors import StorageError
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, replace
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from lexchange.money import format_micros

@@ -103,11 +103,12 @@ class Breaker:
             self._seconds.append([second, 0, 0])
             while self._seconds[0][0] <= second - self.rule.within_s:
                 self._seconds.popleft()
-        self._seconds[-1][1] += 1
+        current = self._seconds[-1]
+        current[1] += 1
         if is_ok:
             self._failures_in_a_row = 0
             return
-        self._seconds[-1][2] += 1
+        current[2] += 1
         self._failures_in_a_row += 1
         if why := self._verdict():
             self._open(why, now)

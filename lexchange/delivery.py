@@ -6,7 +6,6 @@ answered definitely; anything else is unknown, because the buyer may have it.
 
 import asyncio
 import time
-from dataclasses import replace
 
 from lexchange import failpoints
 from lexchange.breaker import Breaker
@@ -15,7 +14,7 @@ from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, replace
 from lexchange.lead import Attempt, AttemptOutcome, LeadState
 from lexchange.reasons import Reason
 from lexchange.telemetry import log_event

@@ -6,7 +6,6 @@ costs more than deciding what is in it.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import orjson
 
@@ -14,7 +13,7 @@ from lexchange.auction import Bids
 from lexchange.call import FieldProblem
 from lexchange.catalog import Route
 from lexchange.fields import Checked
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, replace
 from lexchange.lead import BuyerPing, Lead, LeadState, Ping, PingState, SkipReason
 from lexchange.payout import source_payout
 from lexchange.reasons import Reason

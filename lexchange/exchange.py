@@ -7,7 +7,7 @@ What is answered is durable before; what is claimed is durable before its buyer 
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from lexchange import answers, failpoints
@@ -25,6 +25,7 @@ from lexchange.config import Limits
 from lexchange.drafts import PingDraft, digest, new_lead, without_slot
 from lexchange.errors import RequestRefused
 from lexchange.fields import Checked, Stage, fill_from_ping, frozen_problems
+from lexchange.frozen import replace
 from lexchange.ids import Ids, is_ping_id
 from lexchange.lead import AttemptOutcome, BuyerPing, Lead, LeadState, Ping, PingState
 from lexchange.market import Market

@@ -47,6 +47,13 @@ def parse_micros(value: Number) -> int:
     return micros
 
 
+def plain_micros(value: object) -> int | None:
+    """What parse_bid makes of a plain number or text such as 5.95; None where it has to look closer."""
+    if type(value) is float:
+        return _plain_micros(repr(value))
+    return _plain_micros(value) if type(value) is str else None
+
+
 def _plain_micros(text: str) -> int | None:
     """Micros of digits with six decimal places at most, as nearly all money is written; None for any other text."""
     units, _, places = text.partition(".")

@@ -5,13 +5,13 @@ best first, each with the payout his own bid makes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from lexchange.buyers.documents import reparse
 from lexchange.campaign import CapReserve
 from lexchange.caps import lead_takes
 from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint
+from lexchange.frozen import replace
 from lexchange.lead import BuyerPing, CapTake, Lead, Ping, PingOutcome
 from lexchange.payout import source_payout
 from lexchange.routing import Bidder, choose, rank

@@ -6,7 +6,6 @@ to the next buyer is the caller's rule; an unknown outcome never does.
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 
 from lexchange import failpoints
 from lexchange.buyers.client import BuyerClient
@@ -19,7 +18,7 @@ from lexchange.clock import Clock
 from lexchange.delivery import DEFINITE_ANSWERS, MEANINGS, deliver
 from lexchange.duplicates import scope_key
 from lexchange.errors import StorageError
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, replace
 from lexchange.gates import Gates
 from lexchange.ids import Ids
 from lexchange.lead import IN_FLIGHT, Attempt, AttemptOutcome, CapTake, Fingerprint, Lead, LeadState

@@ -25,7 +25,7 @@ from lexchange.buyers.documents import (
 from lexchange.buyers.paths import parse_path
 from lexchange.campaign import AnswerRule, AnswerRules
 from lexchange.frozen import frozen
-from lexchange.money import parse_bid
+from lexchange.money import parse_bid, plain_micros
 
 REASON_CHARACTERS = 200
 
@@ -75,11 +75,14 @@ def compile_rules(rules: AnswerRules) -> Callable[[BuyerAnswer], Reading]:
         find_problem = _compile_neither(rules.accepted, rules.rejected)
     else:
         find_problem = _compile_not_accepted(rules.accepted)
+    read_plain_yes = _compile_plain_yes(rules) if steps[0][1] is Verdict.ACCEPTED else None
     reason_walk = _optional_walk(rules.reason_path)
     read_bid = _compile_bid(rules.bid_path)
     read_price = _compile_bid(rules.price_path)
 
     def read(answer: BuyerAnswer) -> Reading:
+        if read_plain_yes is not None and (plain := read_plain_yes(answer)):
+            return plain
         document = parse_answer(answer.body, answer.content_type)
         reason = "" if reason_walk is None else _clean(reason_walk(document))
         verdict = None
@@ -104,6 +107,44 @@ def compile_rules(rules: AnswerRules) -> Callable[[BuyerAnswer], Reading]:
         return Reading(verdict=Verdict.REJECTED, reason=reason, document=document)
 
     return read
+
+
+def _compile_plain_yes(rules: AnswerRules) -> Callable[[BuyerAnswer], Reading | None] | None:
+    """A function that reads what most buyers say: a JSON object with a word that means yes, and a plain bid.
+
+    It is `read` for these answers, at a third of its cost, and None for any other. None where the rules ask for more.
+    """
+    accepted = rules.accepted
+    if accepted.path is None or not accepted.one_of or accepted.matches or accepted.exists is not None:
+        return None
+    said_keys = parse_path(accepted.path).keys
+    bid_keys = parse_path(rules.bid_path).keys if rules.bid_path else ()
+    if rules.reason_path or rules.price_path or any(isinstance(key, int) for key in (*said_keys, *bid_keys)):
+        return None
+    statuses = frozenset(accepted.http_status) or range(200, 300)
+    one_of = frozenset(accepted.one_of)
+
+    def read_plain_yes(answer: BuyerAnswer) -> Reading | None:
+        body = answer.body
+        if answer.status not in statuses or body[:1] != b"{":
+            return None
+        try:
+            root = said = bid = orjson.loads(body)
+            for key in said_keys:
+                said = said[key]
+            for key in bid_keys:
+                bid = bid[key]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return None
+        if type(said) is not str or said not in one_of:
+            return None
+        bid_micros = plain_micros(bid) if bid_keys else None
+        if bid_keys and bid_micros is None:
+            return None
+        document = Document(kind=DocumentKind.JSON, body=body, root=root)
+        return Reading(verdict=Verdict.ACCEPTED, bid_micros=bid_micros, document=document)
+
+    return read_plain_yes
 
 
 # ----------------------------------------------------------------------------------------------------------- rules

@@ -11,13 +11,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 
 from lexchange import failpoints
 from lexchange.access import OAuth2Client
 from lexchange.buyers.addresses import AddressRule, Endpoint
-from lexchange.buyers.connection import CLOCK_TICK_S, CLOSED, Connection, Hear, Pool
+from lexchange.buyers.connection import ASKING_TRUSTED_S, CLOCK_TICK_S, CLOSED, Connection, Hear, Pool
 from lexchange.buyers.http_answer import (
     AnswerReader,
     BuyerAnswer,
@@ -30,7 +29,7 @@ from lexchange.buyers.http_answer import (
 )
 from lexchange.buyers.tls import tls_context
 from lexchange.buyers.tokens import Tokens
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, replace
 
 __all__ = [
     "AddressRule",
@@ -169,7 +168,7 @@ class BuyerClient:
         self._is_closed = False
 
     def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
-        """Send as `send` does, without a task, where a connection is free; None where none is, and nothing was sent.
+        """Send what only asks, without a task, where a connection is free; None where none is, and nothing was sent.
 
         `hear` is told the outcome in a later turn of the loop, or nothing any more once what is returned was called.
         """
@@ -180,7 +179,7 @@ class BuyerClient:
             head, message, pool = self._prepare(request)
         except ValueError:
             return None
-        connection = pool.take_idle(now)
+        connection = pool.take_idle(now, ASKING_TRUSTED_S)
         if connection is None:
             return None
         connection.start(message, hear, deadline, head.is_head, head.is_last)

@@ -24,6 +24,7 @@ from lexchange.buyers.http_answer import (
 # A connection that has been reused before, and was used so recently, is not asked whether it is quiet: under load this
 # saves a system call for each request. Before its first reuse every one is asked, since some buyers close unannounced.
 TRUSTED_S = 0.010
+ASKING_TRUSTED_S = 0.5  # by who only asks for a bid: what a lost lead costs, a lost bid does not
 CLOCK_TICK_S = 0.001  # of uvloop's timers
 
 CLOSED = "the client is closed"
@@ -55,7 +56,7 @@ class Connection(asyncio.Protocol):
         "_until",
         "is_closed",
         "lost",
-        "trusted_until",
+        "used_at",
     )
     _transport: asyncio.Transport
 
@@ -67,8 +68,9 @@ class Connection(asyncio.Protocol):
         self._on_closed: Callable[[Connection], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._until = self._rings_at = inf
+        self._poller: select.poll | None = None  # made when the connection is first used again
         self._is_proven = False
-        self.trusted_until = 0.0
+        self.used_at = -inf  # the last time, once it has been used again
         self.is_closed = False
         self.lost: asyncio.Future[None] = loop.create_future()  # done once the socket is given back
 
@@ -79,6 +81,9 @@ class Connection(asyncio.Protocol):
 
     def is_quiet(self) -> bool:
         """Whether the buyer still keeps an idle line open; the kernel hears of an end before the loop does."""
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not self._poller.poll(0)
 
     def start(self, request: bytes, hear: Hear, deadline: float, is_head: bool, is_last: bool) -> None:
@@ -121,8 +126,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
-        self._poller = select.poll()
-        self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._hear is None:
@@ -166,7 +169,7 @@ class Connection(asyncio.Protocol):
         if reader.is_reusable and self._give_back is not None and not self._transport.get_write_buffer_size():
             now = self._loop.time()
             if self._is_proven:
-                self.trusted_until = now + TRUSTED_S
+                self.used_at = now
             self._is_proven = True
             self._until = until = now + reader.keepalive_s
             if until < self._rings_at:
@@ -205,11 +208,11 @@ class Pool:
         self._is_closed = False
         self._line: deque[Turn] = deque()
 
-    def take_idle(self, now: float) -> Connection | None:
+    def take_idle(self, now: float, trusted_s: float = TRUSTED_S) -> Connection | None:
         """The connection used last, so that the others may expire."""
         while self._idle:
             connection = self._idle.pop()
-            if now < connection.trusted_until or connection.is_quiet():
+            if now < connection.used_at + trusted_s or connection.is_quiet():
                 return connection
             connection.close()
         return None

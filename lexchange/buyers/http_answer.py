@@ -120,6 +120,7 @@ class AnswerReader:
         "_content_type",
         "_failure",
         "_has_length",
+        "_has_parser",
         "_headers",
         "_interim_count",
         "_is_complete",
@@ -145,12 +146,7 @@ class AnswerReader:
         self._known_heads = known_heads
         self._max_header_bytes = limits.max_header_bytes
         self._limit_digits = len(str(limits.max_answer_bytes))
-        self._headers: dict[bytes, bytes] = {}
-        self._pieces: list[bytes] = []
-        self._body = bytearray()
-        self.on_header = self._headers.__setitem__
-        self.on_body = self._pieces.append
-        self._parser = httptools.HttpResponseParser(self)
+        self._has_parser = False
         self.keepalive_s = limits.keepalive_s
 
     def start(self, is_head: bool, is_last: bool) -> None:
@@ -183,7 +179,19 @@ class AnswerReader:
             self._known_heads.clear()
         self._known_heads[head] = KnownHead(answer.status, answer.content_type, len(answer.body))
 
+    def _make_parser(self) -> None:
+        """Not before it is needed: it takes a kilobyte, and buyers under load repeat their heads."""
+        self._has_parser = True
+        self._headers: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        self._body = bytearray()
+        self.on_header = self._headers.__setitem__
+        self.on_body = self._pieces.append
+        self._parser = httptools.HttpResponseParser(self)
+
     def _clear(self) -> None:
+        if not self._has_parser:
+            self._make_parser()
         self._is_complete = self._is_in_body = self._has_length = False
         self._failure: BuyerFailure | None = None
         self._content_type = b""

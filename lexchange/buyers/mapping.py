@@ -63,12 +63,7 @@ def compile_mapping(fields: Iterable[MappedField]) -> MapValues:
     readers = tuple((field.path, _compile_field(field)) for field in fields)
 
     def map_values(values: MappingValues) -> Mapped:
-        mapped = []
-        for path, read in readers:
-            value = read(values)
-            if value is not None:
-                mapped.append((path, value))
-        return mapped
+        return [(path, value) for path, read in readers if (value := read(values)) is not None]
 
     return map_values
 

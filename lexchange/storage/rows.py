@@ -4,13 +4,14 @@ A field of lead.py that is no column is part of the `record`, so a new one is st
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
 
+from lexchange.frozen import replace
 from lexchange.lead import (
     Attempt,
     AttemptOutcome,

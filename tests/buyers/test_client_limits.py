@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lexchange.buyers.connection import Connection, Pool
+from lexchange.buyers.connection import ASKING_TRUSTED_S, TRUSTED_S, Connection, Pool
 from lexchange.buyers.http_answer import ClientLimits
 from tests.buyers.calls import (
     OK,
@@ -161,9 +161,11 @@ class IdleConnection(Connection):
 
     def __init__(self) -> None:
         self.is_closed = False
-        self.trusted_until = 0.0
+        self.used_at = -inf
+        self.questions = 0
 
     def is_quiet(self) -> bool:
+        self.questions += 1
         return True
 
     def adopt(self, give_back, on_closed) -> None: ...
@@ -200,6 +202,23 @@ async def test_line_skips_a_call_that_was_just_cancelled():
 
     assert await second is None
     await cancelled(first)
+
+
+@pytest.mark.parametrize(
+    ("trusted_s", "ago_s", "questions"),
+    [(TRUSTED_S, 0.009, 0), (TRUSTED_S, 0.011, 1), (ASKING_TRUSTED_S, 0.49, 0), (ASKING_TRUSTED_S, 0.51, 1)],
+)
+def test_connection_is_asked_whether_it_is_open_when_its_last_use_is_long_ago(trusted_s, ago_s, questions):
+    """Sooner for a lead than for a ping; one that has not been used again yet is asked in any case."""
+    pool: Any = Pool(ClientLimits())
+    connection = IdleConnection()
+    pool.give_back(connection)
+    assert pool.take_idle(100.0, trusted_s) is connection
+    assert connection.questions == 1
+    connection.used_at = 100.0
+    pool.give_back(connection)
+    assert pool.take_idle(100.0 + ago_s, trusted_s) is connection
+    assert connection.questions == 1 + questions
 
 
 async def test_place_is_free_when_a_connection_ended_before_it_was_added():
