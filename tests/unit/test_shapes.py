@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice, permutations
 
 import pytest
@@ -132,7 +133,7 @@ def test_the_look_ends_when_the_text_is_hostile(text) -> None:
     schema = compile_schema(fields, Limits(value_bytes=4 << 20))
     for kind in FieldType:
         data = {name: text for name in names if name.startswith(kind)}
-        assert cpu_s(lambda data=data: schema.shapes.is_plain(data)) < CHEAP_S
+        assert cpu_s(partial(schema.shapes.is_plain, data)) < CHEAP_S
 
 
 @pytest.mark.parametrize("kind", list(PLAIN))
