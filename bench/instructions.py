@@ -24,6 +24,7 @@ from lexchange.config import Limits, Settings
 from lexchange.server import serving
 
 CALLS, IN_FLIGHT = 200, 10
+REST_S = 4.0  # wrk counts seconds, not calls
 QUEUE_MS = 600_000  # a traced exchange is slow, and nothing of it is to be refused
 SHOWN = 30
 LONG_S = 120.0
@@ -52,16 +53,18 @@ def main() -> None:
     """Serve in this process, traced; load from another one; print a table."""
     parser = argparse.ArgumentParser(prog="bench.instructions", description=__doc__.partition("\n")[0])
     parser.add_argument("--buyers", type=int, default=0, help="so many are asked (default 0: a test-mode ping)")
+    parser.add_argument("--rest", action="store_true", help="over REST instead of gRPC")
     options = parser.parse_args()
     count = Count()
     with Lab(choose_cores(), find_tools([])) as lab:
         count.start()
-        uvloop.run(_measure(lab, count, options.buyers))
+        calls = uvloop.run(_measure(lab, count, options.buyers, over_rest=options.rest))
         sys.settrace(None)
-    print(render(count.by_code))
+    print(render(count.by_code, calls))
 
 
-async def _measure(lab: Lab, count: Count, buyers: int) -> None:
+async def _measure(lab: Lab, count: Count, buyers: int, *, over_rest: bool) -> int:
+    """Count; returns the calls that were counted."""
     urls = lab.buyers().urls[:buyers] if buyers else ("http://127.0.0.1:9",)
     settings = Settings(
         config=write_campaigns(lab.folder / "campaigns", [CampaignShape(urls=urls)]),
@@ -73,31 +76,36 @@ async def _measure(lab: Lab, count: Count, buyers: int) -> None:
     )
     async with serving(settings, Limits(queue_ms=QUEUE_MS)) as server:
         call = "ping" if buyers else "ping_test"
-        load = lab.generator.grpc(server.grpc, call, calls=CALLS, in_flight=IN_FLIGHT)
-        await asyncio.to_thread(load, LONG_S)  # every cache is warm after it
+        if over_rest:
+            load, seconds = lab.generator.http(server.http, "/ping", call, in_flight=IN_FLIGHT), REST_S
+        else:
+            load, seconds = lab.generator.grpc(server.grpc, call, calls=CALLS, in_flight=IN_FLIGHT), LONG_S
+        await asyncio.to_thread(load, seconds)  # every cache is warm after it
         count.by_code.clear()
-        seen = await asyncio.to_thread(load, LONG_S)
+        seen = await asyncio.to_thread(load, seconds)
         assert seen.failures == 0, f"{seen.failures} of {seen.calls} calls failed"
+    return seen.calls
 
 
-def render(by_code: Counter[CodeType]) -> str:
+def render(by_code: Counter[CodeType], calls: int) -> str:
     """The dearest functions, then the sums of the packages."""
     ours = {code: number for code, number in by_code.items() if "/bench/" not in code.co_filename}
     total = sum(ours.values())
-    lines = [f"{total / CALLS:,.0f} instructions of Python a ping"]
+    lines = [f"{total / calls:,.0f} instructions of Python a ping"]
     for code, number in sorted(ours.items(), key=lambda item: -item[1])[:SHOWN]:
-        lines.append(f"{number / CALLS:7.0f} {number / total:6.1%}  {_place(code)} {code.co_qualname}")
+        lines.append(f"{number / calls:7.0f} {number / total:6.1%}  {_place(code)} {code.co_qualname}")
     packages: Counter[str] = Counter()
     for code, number in ours.items():
         packages[_place(code).rpartition("/")[0] or "libraries"] += number
-    lines += [f"{number / CALLS:7.0f} {number / total:6.1%}  {name}" for name, number in packages.most_common()]
+    lines += [f"{number / calls:7.0f} {number / total:6.1%}  {name}" for name, number in packages.most_common()]
     return "\n".join(lines)
 
 
 def _place(code: CodeType) -> str:
     """The file within the repository; of a library its name alone."""
     path = Path(code.co_filename)
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT / "lexchange") else path.name
+    is_ours = any(path.is_relative_to(ROOT / package) for package in ("lexchange", "gateway"))
+    return str(path.relative_to(ROOT)) if is_ours else path.name
 
 
 if __name__ == "__main__":

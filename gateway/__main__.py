@@ -10,6 +10,7 @@ import grpc
 import uvloop
 
 from gateway.app import create_app
+from gateway.channel import ChannelStub
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 
@@ -52,7 +53,7 @@ async def _serve(upstream: str, http: str) -> int:
     server = HttpServer()
     async with grpc.aio.insecure_channel(upstream) as channel:
         address = address_of(opened)
-        app = create_app(pb_grpc.LeadExchangeStub(channel))
+        app = create_app(ChannelStub(pb_grpc.LeadExchangeStub(channel)))
         await server.start(app, opened)
         print(f"ready http={address}", flush=True)
         await stop.wait()

@@ -21,10 +21,10 @@ class Gateway(Starlette):
     """Whether /healthz sends balancers elsewhere. Calls are taken all the same."""
 
     def __init__(self, stub: Stub) -> None:
-        self._endpoints = endpoints(stub)
+        self.endpoints = endpoints(stub)
         super().__init__(
             routes=[
-                *(Route(path, endpoint, methods=["POST"]) for path, endpoint in self._endpoints.items()),
+                *(Route(path, endpoint, methods=["POST"]) for path, endpoint in self.endpoints.items()),
                 Route("/healthz", _healthz, methods=["GET"]),
             ],
             exception_handlers={404: _not_found, 405: _method_not_allowed},
@@ -33,7 +33,7 @@ class Gateway(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
-        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
+        endpoint = self.endpoints.get(scope["path"]) if scope["type"] == "http" else None
         if endpoint is not None and scope["method"] == "POST":
             await endpoint(scope, receive, send)
         else:
@@ -41,7 +41,7 @@ class Gateway(Starlette):
 
 
 def create_app(stub: Stub) -> Gateway:
-    """The gateway in front of `stub`: a gRPC stub, or its twin in the same process."""
+    """The gateway in front of `stub`: a channel's, or its twin in the same process."""
     return Gateway(stub)
 
 

@@ -1,9 +1,10 @@
 """Routes: one endpoint per call. Body to request, request to stub, response to body; decides nothing."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import grpc
 from starlette.types import Receive, Scope, Send
@@ -21,67 +22,91 @@ LOG = logging.getLogger("gateway")
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-RETRY_LATER = (429, 503)
+JSON = (b"content-type", b"application/json")
+RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_S)
+CLOSE = (b"connection", b"close")
+FURTHER_HEADERS = {429: [RETRY_AFTER], 503: [RETRY_AFTER], 413: [CLOSE]}  # what is left of a body is not worth reading
 
 
 class Stub(Protocol):
-    """The exchange, over a channel or in this process."""
+    """The exchange, over a channel or in this process, called by the names of its rpcs."""
 
     def Ping(
-        self, request: pb.PingRequest, *, timeout: float | None = None, metadata: Any = ()
+        self, request: wire.Request, *, timeout: float | None = None, metadata: Any = ()
     ) -> Awaitable[pb.PingResponse]:
         """Offer a lead."""
 
     def Post(
-        self, request: pb.PostRequest, *, timeout: float | None = None, metadata: Any = ()
+        self, request: wire.Request, *, timeout: float | None = None, metadata: Any = ()
     ) -> Awaitable[pb.PostResponse]:
         """Deliver the lead of an accepted ping."""
 
     def DirectPost(
-        self, request: pb.DirectPostRequest, *, timeout: float | None = None, metadata: Any = ()
+        self, request: wire.Request, *, timeout: float | None = None, metadata: Any = ()
     ) -> Awaitable[pb.DirectPostResponse]:
         """Sell a lead in one call."""
 
 
+class Reply(NamedTuple):
+    """What an endpoint answers: a status and a JSON body."""
+
+    status: int
+    body: bytes
+
+
 class Endpoint:
-    """An ASGI application for one call of the exchange."""
+    """One call of the exchange: a whole body in, a reply out. And that as an ASGI application, which reads the body."""
 
     def __init__(
-        self, call: Callable[..., Awaitable[Any]], request: Callable[[bytes], Any], body: Callable[[Any], bytes]
+        self,
+        path: str,
+        call: Callable[..., Awaitable[Any]],
+        read: Callable[[bytes], wire.Request],
+        told: Callable[[Any], bytes],
     ) -> None:
+        self.path = path
         self._call = call
-        self._request = request
-        self._body = body
+        self._read = read
+        self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._answer(scope, receive)
+            body = await read_body(scope, receive)
         except Refused as refused:
-            await _refuse(send, refused)
-        except grpc.RpcError as error:
-            await _refuse(send, refusal_of(error))
-        except Exception as error:  # noqa: BLE001 - whatever broke, the caller reads JSON and nothing of our inside
-            LOG.error("event=gateway_error path=%s error=%s", scope["path"], type(error).__name__)
-            await _refuse(send, server_error())
+            reply = _refusal(refused)
         else:
-            await send_json(send, 200, body)
+            reply = await self.answer(scope["headers"], body)
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers_of(reply)})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
-        body = await read_body(scope, receive)
+    async def answer(self, headers: Headers, body: bytes) -> Reply:
+        """Answer a call, whatever comes of it."""
         try:
-            request = self._request(body)
+            request = self._read(body)
+            timeout_s, metadata = _call_options(headers)
+            return Reply(200, self._told(await self._call(request, timeout=timeout_s, metadata=metadata)))
         except wire.Unreadable as error:
-            raise Refused("invalid_payload_shape", str(error)) from None
-        timeout_s, metadata = _call_options(scope["headers"])
-        return self._body(await self._call(request, timeout=timeout_s, metadata=metadata))
+            return _refusal(Refused("invalid_payload_shape", str(error)))
+        except Refused as refused:
+            return _refusal(refused)
+        except grpc.RpcError as error:
+            return _refusal(refusal_of(error))
+        except asyncio.CancelledError:  # the server's grace is over, and the caller the only one to hear of it
+            return _refusal(server_error())
+        except Exception as error:  # noqa: BLE001 - whatever broke, the caller reads JSON and nothing of our inside
+            LOG.error("event=gateway_error path=%s error=%s", self.path, type(error).__name__)
+            return _refusal(server_error())
 
 
 def endpoints(stub: Stub) -> dict[str, Endpoint]:
     """The endpoint of each path."""
     return {
-        "/ping": Endpoint(stub.Ping, wire.ping_request, wire.ping_body),
-        "/post": Endpoint(stub.Post, wire.post_request, wire.post_body),
-        "/direct_post": Endpoint(stub.DirectPost, wire.direct_post_request, wire.direct_post_body),
+        each.path: each
+        for each in (
+            Endpoint("/ping", stub.Ping, wire.read_request, wire.ping_body),
+            Endpoint("/post", stub.Post, wire.read_post, wire.post_body),
+            Endpoint("/direct_post", stub.DirectPost, wire.read_request, wire.direct_post_body),
+        )
     }
 
 
@@ -112,16 +137,10 @@ def _idempotency_key(value: bytes) -> str:
     return value.decode("ascii")
 
 
-async def _refuse(send: Send, refused: Refused) -> None:
-    status = refused.http_status
-    headers: Headers = [(b"retry-after", str(RETRY_AFTER_S).encode())] if status in RETRY_LATER else []
-    if status == 413:
-        headers.append((b"connection", b"close"))  # what is left of the body is not worth reading
-    await send_json(send, status, error_body(refused.reason, refused.message), headers)
+def headers_of(reply: Reply) -> Headers:
+    """The headers of a reply."""
+    return [JSON, (b"content-length", b"%d" % len(reply.body)), *FURTHER_HEADERS.get(reply.status, ())]
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
-    """Answer with a JSON body."""
-    sent = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *(headers or ())]
-    await send({"type": "http.response.start", "status": status, "headers": sent})
-    await send({"type": "http.response.body", "body": body})
+def _refusal(refused: Refused) -> Reply:
+    return Reply(refused.http_status, error_body(refused.reason, refused.message))

@@ -1,16 +1,17 @@
-"""Wire: the JSON contract. A body becomes a gRPC request, a response becomes the JSON that publishers read.
+"""Wire: the JSON contract. A body becomes a request, a response becomes the JSON that publishers read.
 
 Only what no request can carry is refused here; everything else is the exchange's to judge. Pure.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from leadexchange.v1 import lead_exchange_pb2 as pb
 
+TEXTS_ONLY = {str}
 Response: TypeAlias = pb.PingResponse | pb.PostResponse | pb.DirectPostResponse
 
 
@@ -18,22 +19,24 @@ class Unreadable(Exception):
     """A body that no request can carry; the text says what was expected."""
 
 
-def ping_request(body: bytes) -> pb.PingRequest:
-    """The gRPC request of a `/ping` body; raises Unreadable."""
-    src, key, data, _ = _read(body)
-    return pb.PingRequest(src=src, key=key, data=data)
+class Request(NamedTuple):
+    """What a body says, by the names that the proto's requests have for it."""
+
+    src: str
+    key: str
+    data: dict[str, str]
+    ping_id: str = ""
 
 
-def post_request(body: bytes) -> pb.PostRequest:
-    """The gRPC request of a `/post` body; raises Unreadable."""
-    src, key, data, document = _read(body)
-    return pb.PostRequest(src=src, key=key, data=data, ping_id=_ping_id(document))
+def read_request(body: bytes) -> Request:
+    """What a `/ping` or `/direct_post` body says; raises Unreadable."""
+    return _read(body)[0]
 
 
-def direct_post_request(body: bytes) -> pb.DirectPostRequest:
-    """The gRPC request of a `/direct_post` body; raises Unreadable."""
-    src, key, data, _ = _read(body)
-    return pb.DirectPostRequest(src=src, key=key, data=data)
+def read_post(body: bytes) -> Request:
+    """What a `/post` body says; raises Unreadable."""
+    request, document = _read(body)
+    return request._replace(ping_id=_ping_id(document))
 
 
 def ping_body(response: pb.PingResponse) -> bytes:
@@ -71,16 +74,16 @@ def money(micros: int) -> str:
 # ------------------------------------------------------------------------------------------------------------- request
 
 
-def _read(body: bytes) -> tuple[str, str, dict[str, str], dict[str, Any]]:
-    """SRC, KEY, data and the whole document. Without credentials the data is not looked at: 401 comes before."""
+def _read(body: bytes) -> tuple[Request, dict[str, Any]]:
+    """The request and the whole document. Without credentials the data is not looked at: 401 comes before."""
     document = _document(body)
     src, key = document.get("SRC"), document.get("KEY")
     if not (isinstance(src, str) and isinstance(key, str) and src.strip() and key.strip()):
-        return "", "", {}, document
+        return Request("", "", {}), document
     data = document.get("data")
     if not isinstance(data, dict):
         raise Unreadable(f"data: expected an object of field names and values, got {_kind(document, 'data')}")
-    return src, key, _texts(data, body), document
+    return Request(src, key, _texts(data, body)), document
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -95,6 +98,8 @@ def _document(body: bytes) -> dict[str, Any]:
 
 def _texts(data: dict[str, Any], body: bytes) -> dict[str, str]:
     """Scalars as text; null is absent."""
+    if set(map(type, data.values())) <= TEXTS_ONLY:
+        return data
     texts: dict[str, str] = {}
     for name, value in data.items():
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""InProcessStub: the gRPC stub's twin for a gateway in the same event loop. No socket, no serialisation.
+"""InProcessStub: the channel's twin for a gateway in the same event loop. No socket, and no message on the way in.
 
 It raises what a channel would raise, `grpc.RpcError` with code, text and rich details, so that the gateway cannot
 tell the difference.
@@ -15,6 +15,8 @@ from lexchange.servicer import (
     DETAILS_KEY,
     STATUS_CODES,
     Metadata,
+    PostRequest,
+    Request,
     answer_direct_post,
     answer_ping,
     answer_post,
@@ -54,23 +56,23 @@ class InProcessStub:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
-    async def Ping(
-        self, request: pb.PingRequest, *, timeout: float | None = None, metadata: Metadata = ()
-    ) -> pb.PingResponse:
+    def Ping(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Awaitable[pb.PingResponse]:
         """Offer a lead."""
-        return await _or_raise(answer_ping(self._exchange, request, timeout))
+        return _or_raise(answer_ping(self._exchange, request, timeout))
 
-    async def Post(
-        self, request: pb.PostRequest, *, timeout: float | None = None, metadata: Metadata = ()
-    ) -> pb.PostResponse:
+    def Post(
+        self, request: PostRequest, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Awaitable[pb.PostResponse]:
         """Deliver the lead of an accepted ping."""
-        return await _or_raise(answer_post(self._exchange, request, timeout, idempotency_key(metadata)))
+        return _or_raise(answer_post(self._exchange, request, timeout, idempotency_key(metadata)))
 
-    async def DirectPost(
-        self, request: pb.DirectPostRequest, *, timeout: float | None = None, metadata: Metadata = ()
-    ) -> pb.DirectPostResponse:
+    def DirectPost(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Awaitable[pb.DirectPostResponse]:
         """Sell a lead in one call."""
-        return await _or_raise(answer_direct_post(self._exchange, request, timeout, idempotency_key(metadata)))
+        return _or_raise(answer_direct_post(self._exchange, request, timeout, idempotency_key(metadata)))
 
 
 async def _or_raise(story: Awaitable[Response]) -> Response:

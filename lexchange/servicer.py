@@ -6,7 +6,7 @@ same over a socket and without one.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -54,14 +54,38 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
-async def answer_ping(exchange: Exchange, request: pb.PingRequest, time_left_s: float | None) -> pb.PingResponse:
+class Request(Protocol):
+    """What a source sent: a message of the proto, or in one process what the gateway has read."""
+
+    @property
+    def src(self) -> str:
+        """Who calls."""
+
+    @property
+    def key(self) -> str:
+        """His key."""
+
+    @property
+    def data(self) -> Mapping[str, str]:
+        """The lead's fields."""
+
+
+class PostRequest(Request, Protocol):
+    """Likewise of a post."""
+
+    @property
+    def ping_id(self) -> str:
+        """The ping that was accepted."""
+
+
+async def answer_ping(exchange: Exchange, request: Request, time_left_s: float | None) -> pb.PingResponse:
     """Answer a ping; `time_left_s` is what the caller's deadline leaves, None without one."""
     call = Call(src=request.src, key=request.key, data=_as_dict(request.data), deadline=_deadline(time_left_s))
     return ping_response(await exchange.ping(call))
 
 
 async def answer_post(
-    exchange: Exchange, request: pb.PostRequest, time_left_s: float | None, idempotency_key: str
+    exchange: Exchange, request: PostRequest, time_left_s: float | None, idempotency_key: str
 ) -> pb.PostResponse:
     """Answer a post."""
     call = Call(
@@ -76,7 +100,7 @@ async def answer_post(
 
 
 async def answer_direct_post(
-    exchange: Exchange, request: pb.DirectPostRequest, time_left_s: float | None, idempotency_key: str
+    exchange: Exchange, request: Request, time_left_s: float | None, idempotency_key: str
 ) -> pb.DirectPostResponse:
     """Answer a direct post."""
     call = Call(
@@ -91,6 +115,8 @@ async def answer_direct_post(
 
 def _as_dict(fields: Mapping[str, str]) -> dict[str, str]:
     """A protobuf map as a dict; dict() goes through its keys() and takes twice as long."""
+    if isinstance(fields, dict):
+        return fields
     return {name: fields[name] for name in fields}
 
 

@@ -32,6 +32,11 @@ ALLOWED: dict[tuple[str, str], str] = {
         "tasks",
         "lexchange/buyers/tokens.py::_start",
     ): "a fetch that several calls wait for; kept and cancelled there",
+    (
+        "tasks",
+        "gateway/protocol.py::_begin_straight",
+    ): "a call; kept where uvicorn keeps those of ASGI, and waits for them when it is stopped",
+    ("names", "lexchange/servicer.py::data"): "the proto calls it so",
     ("names", "lexchange/turbo/server.py::add_generic_rpc_handlers"): "generated code of grpcio calls it so",
     ("names", "lexchange/turbo/server.py::add_registered_method_handlers"): "likewise",
     (

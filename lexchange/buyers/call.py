@@ -6,9 +6,10 @@ Auction and delivery use nothing else of a buyer's formats. Pure: the request is
 from collections.abc import Callable
 
 from lexchange.buyers.answers import Reading, compile_rules
-from lexchange.buyers.client import BuyerAnswer, BuyerRequest, Endpoint, Head, check_headers
+from lexchange.buyers.client import BuyerAnswer, BuyerRequest, Endpoint
 from lexchange.buyers.formats import FORMATS, compile_format
 from lexchange.buyers.mapping import MappingValues, compile_mapping
+from lexchange.buyers.request import Head, check_headers
 from lexchange.campaign import BuyerDelivery
 from lexchange.frozen import frozen, replace
 

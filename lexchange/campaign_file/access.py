@@ -10,7 +10,7 @@ from functools import partial
 
 from lexchange.access import OAuth2Client, SecretIn, TlsFiles
 from lexchange.buyers.addresses import Endpoint
-from lexchange.buyers.client import check_headers
+from lexchange.buyers.request import check_headers
 from lexchange.buyers.tls import tls_context
 from lexchange.buyers.tokens import basic_header
 from lexchange.campaign import Header

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lexchange.buyers.call import METHODS, compile_call
-from lexchange.buyers.client import check_headers
+from lexchange.buyers.request import check_headers
 from lexchange.campaign import AnswerRules, BodyFormat, BuyerDelivery, Header, MappedField
 from lexchange.campaign_file.access import Access, read_auth, read_secret, read_url
 from lexchange.campaign_file.answers import NO_RULES, read_ping_answer, read_post_answer

@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from lexchange.buyers.client import BuyerFailure, check_headers
+from lexchange.buyers.client import BuyerFailure
+from lexchange.buyers.request import check_headers
 from tests.buyers.calls import OK, OK_ANSWER, buyer_client, full_backlog, open_files, result, send, until
 from tests.buyers.raw_buyer import Line, answering, answering_always, closing_after, hang, raw_buyer
 

@@ -18,6 +18,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway.app import create_app
+from gateway.channel import ChannelStub
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
 from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
@@ -170,7 +171,7 @@ async def gateway_apart(grpc_address: str) -> AsyncIterator[str]:
     listener, opened = HttpServer(), open_socket("127.0.0.1:0")
     async with grpc.aio.insecure_channel(grpc_address) as channel:
         address = address_of(opened)
-        await listener.start(create_app(pb_grpc.LeadExchangeStub(channel)), opened)
+        await listener.start(create_app(ChannelStub(pb_grpc.LeadExchangeStub(channel))), opened)
         try:
             yield address
         finally:

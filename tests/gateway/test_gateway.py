@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway import body as body_module
 from gateway.app import create_app
+from gateway.channel import ChannelStub
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
 
@@ -104,7 +105,7 @@ async def running() -> AsyncIterator[Running]:
     address = address_of(opened)
     async with aiohttp.ClientSession() as http:
         running = Running(address, stub, server, http)
-        await server.start(create_app(stub), opened, lambda: running.is_full)
+        await server.start(create_app(ChannelStub(cast(Any, stub))), opened, lambda: running.is_full)
         yield running
     await server.stop(2)
 
@@ -356,7 +357,7 @@ async def test_full_exchange_hears_who_sends_no_ping(running: Running) -> None:
 @pytest.mark.parametrize("said", [b"", b"POST /ping HTTP/1.1\r\nHost: x\r\nX-Slow: "], ids=["nothing", "half"])
 async def test_who_does_not_get_on_is_hung_up_on(running: Running, said: bytes, monkeypatch: Any) -> None:
     """A connection that asks nothing costs a socket, and is ended; one that has been answered may rest."""
-    monkeypatch.setattr("gateway.server.HEADERS_S", 0.5)
+    monkeypatch.setattr("gateway.protocol.HEADERS_S", 0.5)
     await running.post()  # its connection stays open in the client's pool
     assert await running.raw(said) == b""
     (resting,) = [len(pool) for pool in cast(Any, running.http.connector)._conns.values()]

@@ -34,9 +34,9 @@ def test_data_becomes_text(data: str, texts: dict[str, str] | None) -> None:
     """Scalars become text as they are written; null is absent."""
     if texts is None:
         with pytest.raises(wire.Unreadable):
-            wire.ping_request(body(data))
+            wire.read_request(body(data))
         return
-    assert wire.ping_request(body(data)) == pb.PingRequest(src="S", key="K", data=texts)
+    assert wire.read_request(body(data)) == wire.Request("S", "K", texts)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_data_becomes_text(data: str, texts: dict[str, str] | None) -> None:
 def test_unreadable_says_what_was_expected(raw: bytes, expected: str) -> None:
     """A body that no request can carry is refused with what was expected."""
     with pytest.raises(wire.Unreadable) as refused:
-        wire.ping_request(raw)
+        wire.read_request(raw)
     assert expected in str(refused.value)
 
 
@@ -83,7 +83,7 @@ def test_unreadable_says_what_was_expected(raw: bytes, expected: str) -> None:
 )
 def test_missing_credentials_come_before_data(raw: bytes) -> None:
     """Without SRC and KEY the data is not judged: the exchange answers 401."""
-    assert wire.ping_request(raw) == pb.PingRequest()
+    assert wire.read_request(raw) == wire.Request("", "", {})
 
 
 @pytest.mark.parametrize(
@@ -95,15 +95,15 @@ def test_ping_id(ping_id: str, text: str | None) -> None:
     raw = body("{}", f', "ping_id": {ping_id}')
     if text is None:
         with pytest.raises(wire.Unreadable, match="ping_id: expected text"):
-            wire.post_request(raw)
+            wire.read_post(raw)
         return
-    assert wire.post_request(raw).ping_id == text
+    assert wire.read_post(raw).ping_id == text
 
 
 def test_other_members_are_ignored() -> None:
     """Members beside SRC, KEY, data and ping_id go nowhere."""
     raw = body('{"a": "x"}', ', "ping_id": "P", "extra": {"deep": [1]}, "src": "other"')
-    assert wire.direct_post_request(raw) == pb.DirectPostRequest(src="S", key="K", data={"a": "x"})
+    assert wire.read_request(raw) == wire.Request("S", "K", {"a": "x"})
 
 
 @pytest.mark.parametrize(

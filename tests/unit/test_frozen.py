@@ -31,4 +31,4 @@ def test_replace_copies_all_but_the_changes(value: Any, changes: dict[str, Any])
 
 def test_replace_refuses_a_field_that_is_none() -> None:
     with pytest.raises(AttributeError, match="payuot_micros"):
-        replace(Split(payout_micros=1, margin_micros=2), payuot_micros=3)  # type: ignore[call-arg]
+        replace(Split(payout_micros=1, margin_micros=2), payuot_micros=3)  # type: ignore[call-arg]  # the slip is what is tested

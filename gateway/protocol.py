@@ -1,0 +1,217 @@
+"""Protocol: HTTP on one connection. A call that comes whole goes straight to its endpoint; all else is uvicorn's ASGI.
+
+Both ways answer alike, byte for byte: tests/gateway/test_both_ways.py sends the same requests along both.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from gateway.body import BODY_BYTES
+from gateway.errors import RETRY_AFTER_S, error_body
+from gateway.routes import CLOSE, FURTHER_HEADERS, Endpoint, Headers, Reply
+
+KEEP_ALIVE_S = 75
+HEADER_BYTES = 32_768  # all headers of a request
+HEADERS_S = 10  # their arrival: who connects and says nothing, or says it drop by drop, is hung up on
+
+# With the headers that `headers_of` gives to ASGI, of which the further ones come in one piece.
+ANSWER = b"%bdate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
+
+SHED_PATHS = frozenset([b"/ping", b"/direct_post"])  # a post is a promise and always gets through
+_TOO_MANY = error_body("overloaded", "too many calls wait already; try again")
+OVERLOADED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
+    b"content-length: %d\r\n\r\n%b" % (RETRY_AFTER_S, len(_TOO_MANY), _TOO_MANY)
+)
+SHED_STARTS = tuple(b"POST %b HTTP/1.1\r\n" % path for path in sorted(SHED_PATHS))
+_length = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,5})(?=\r\n|\Z)")
+_unusual = re.compile(rb"(?i)\r\n(connection|expect|transfer-encoding|upgrade):")
+
+
+def _plain_length(head: bytes) -> int | None:
+    """The length of a body that a keep-alive call sends in one piece; None where the parser should look."""
+    found = _length.findall(head)
+    return int(found[0]) if len(found) == 1 and not _unusual.search(head) else None
+
+
+class JsonErrorProtocol(HttpToolsProtocol):
+    """uvicorn's, with bounds: what is no HTTP is told so in JSON, and what is too much is refused without a task."""
+
+    header_bytes = 0
+    is_between = True  # two calls: nothing of the next has come
+    is_refused = False  # the request that is being read
+
+    def __init__(self, *, endpoints: Mapping[str, Endpoint], is_full: Callable[[], bool], **named: Any) -> None:
+        super().__init__(**named)
+        self._endpoints = {path.encode(): endpoint for path, endpoint in endpoints.items()}
+        self._is_full = is_full
+        self.due_s: float | None = self.loop.time() + HEADERS_S  # when who owes the rest of a request is hung up on
+        self._endpoint: Endpoint | None = None  # of the request that is being read, if it may go there straight
+        self._parts: list[bytes] = []  # of its body
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; but a whole call that would be refused is refused as it lies there, at a third of the cost."""
+        if self.is_between and data.startswith(SHED_STARTS) and self._is_full() and self._is_idle():
+            head, _, body = data.partition(b"\r\n\r\n")
+            if _plain_length(head) == len(body):
+                self.transport.write(OVERLOADED)
+                self.on_response_complete()
+                return
+        super().data_received(data)
+        if self._endpoint is not None:
+            self._hand_over()  # the rest is on its way, and may take its time
+
+    def on_message_begin(self) -> None:
+        """Begin counting. What uvicorn does here waits until it is known to be needed."""
+        self.header_bytes = 0
+        self.is_between = False
+        self.due_s = self.loop.time() + HEADERS_S
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take note of a header, as uvicorn would, and count it; too many end the connection."""
+        self.header_bytes += len(name) + len(value)
+        if self.header_bytes > HEADER_BYTES:
+            raise ValueError(f"headers of more than {HEADER_BYTES} bytes")
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Begin a call, or refuse it with as little work as there can be, so that those in flight do not suffer."""
+        endpoint = self._endpoints.get(self.url) if self._is_next() else None
+        self.is_refused = endpoint is not None and self.url in SHED_PATHS and self._is_full()
+        if self.is_refused:
+            return
+        self.due_s = None
+        if endpoint is not None and self._is_plain():
+            self._endpoint = endpoint
+        else:
+            self._begin_asgi()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep some of a body; that of a refused call is not looked at."""
+        if self._endpoint is not None:
+            self._parts.append(body)
+        elif not self.is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Begin a call that has come whole; a refused one is answered, and its connection lives on."""
+        self.is_between = True
+        if self._endpoint is not None:
+            self._begin_straight(self._endpoint)
+        elif not self.is_refused:
+            super().on_message_complete()
+            if self._is_idle():  # it was answered before it was whole
+                self.due_s = self.loop.time() + KEEP_ALIVE_S
+        else:
+            self.due_s = None
+            self.transport.write(OVERLOADED)
+            if self.parser.should_keep_alive():
+                self.on_response_complete()
+            else:
+                self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """The next of the calls that came in one go, or a rest, whose end `due_s` costs less to note than a timer."""
+        if self.pipeline:
+            super().on_response_complete()
+        elif not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.due_s = self.loop.time() + (KEEP_ALIVE_S if self.is_between else HEADERS_S)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is answered and hung up on."""
+        self._endpoint = None
+        body = error_body("invalid_payload_shape", f"this is no HTTP/1.1 request that can be read: {msg}")
+        head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        self.transport.close()
+
+    # ---- which way ----
+
+    def _is_idle(self) -> bool:
+        """Whether the connection owes no earlier answer."""
+        before: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it starts as
+        return before is None or before.response_complete
+
+    def _is_next(self) -> bool:
+        """Whether this call is the next, and its body on its way."""
+        return self._is_idle() and not self.expect_100_continue and self.parser.get_method() == b"POST"
+
+    def _is_plain(self) -> bool:
+        """Whether its connection lives on as HTTP/1.1."""
+        return self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+
+    def _begin_asgi(self) -> None:
+        url, headers, is_waiting = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, is_waiting
+        self.headers += headers  # in place: they are the scope's
+        super().on_headers_complete()
+
+    def _hand_over(self) -> None:
+        """Go on as ASGI with a call that could not go straight."""
+        self._endpoint, parts, self._parts = None, self._parts, []
+        self._begin_asgi()
+        for part in parts:
+            super().on_body(part)
+
+    def _begin_straight(self, endpoint: Endpoint) -> None:
+        body = b"".join(self._parts)
+        if len(body) > BODY_BYTES:
+            self._hand_over()
+            super().on_message_complete()
+            return
+        self._endpoint, self._parts = None, []
+        call = StraightCall()
+        self.cycle = cast(RequestResponseCycle, call)
+        task = self.loop.create_task(call.run(self, endpoint, self.headers, body))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+class StraightCall:
+    """A call that has come whole, in the place of uvicorn's cycle: it has what the protocol asks of one."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
+
+    message_event = asyncio.Event()  # wakes whoever waits for more of a body: nobody
+
+    def __init__(self) -> None:
+        self.disconnected = False
+        self.keep_alive = True
+        self.response_complete = False
+
+    async def run(self, protocol: JsonErrorProtocol, endpoint: Endpoint, headers: Headers, body: bytes) -> None:
+        """Answer it, unless the caller has gone meanwhile."""
+        reply = await endpoint.answer(headers, body)
+        if protocol.flow.write_paused and not self.disconnected:
+            await protocol.flow.drain()
+        if self.disconnected:
+            return
+        date = protocol.server_state.default_headers[0][1]
+        protocol.transport.write(self._told(reply, date))
+        self.response_complete = True
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+    def _told(self, reply: Reply, date: bytes) -> bytes:
+        """The answer on the wire, as uvicorn would write it."""
+        status, body = reply
+        further = FURTHER_HEADERS.get(status, ())
+        if CLOSE in further:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            further = (*further, CLOSE)
+        lines = b"".join([b"%b: %b\r\n" % each for each in further]) if further else b""
+        return ANSWER % (STATUS_LINE[status], date, len(body), lines, body)
