@@ -1,6 +1,7 @@
 """What the store asks of a database engine. Knows neither pings nor leads."""
 
 from collections.abc import Awaitable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from lexchange.frozen import frozen
@@ -41,6 +42,14 @@ def bulk_runs(unit: Unit) -> Iterator[Unit]:
         if end == len(unit) or not unit[start].is_bulk or unit[end].sql != unit[start].sql:
             yield unit[start:end]
             start = end
+
+
+@lru_cache(maxsize=64)
+def bulk_insert(sql: str, count: int) -> str:
+    """A bulk statement's SQL as one of that many."""
+    head, _, rest = sql.partition("VALUES (")
+    marks, _, tail = rest.partition(")")
+    return f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}"
 
 
 @frozen

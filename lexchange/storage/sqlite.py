@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -27,7 +26,7 @@ import aiosqlite
 
 from lexchange import failpoints
 from lexchange.errors import ConfigError, StorageError
-from lexchange.storage.connector import Room, Row, Statement, Unit, UnitResult, Value, bulk_runs
+from lexchange.storage.connector import Room, Row, Statement, Unit, UnitResult, Value, bulk_insert, bulk_runs
 from lexchange.storage.lane import Lane
 from lexchange.storage.schema import Opening, pending
 
@@ -42,11 +41,8 @@ PAGE_BYTES = 8_192  # a ping with 20 buyers takes three quarters of the CPU that
 
 # Errors that are the statement's own; all others are the database's and concern whoever writes now.
 UNIT_FAULTS = {
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_CONSTRAINT,
-    sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_RANGE,
+    *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH),
+    *(sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE),
 }
 
 
@@ -256,16 +252,8 @@ def _insert(connection: sqlite3.Connection, sql: str, statements: Sequence[State
     while start < len(statements):
         count = min(INSERT_ROWS, 1 << ((len(statements) - start).bit_length() - 1))
         values = list(chain.from_iterable(statement.params for statement in statements[start : start + count]))
-        connection.execute(_insert_rows(sql, count), values)
+        connection.execute(bulk_insert(sql, count), values)
         start += count
-
-
-@lru_cache(maxsize=64)
-def _insert_rows(sql: str, count: int) -> str:
-    """The insert of one row as one of that many."""
-    head, _, rest = sql.partition("VALUES (")
-    marks, _, tail = rest.partition(")")
-    return f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}"
 
 
 class Reader:
