@@ -36,18 +36,23 @@ class Background:
 
     async def drain(self, grace_s: float) -> int:
         """Wait for what runs, at most the grace; returns how many tasks had to be cut off."""
-        deadline = asyncio.get_running_loop().time() + grace_s
-        while self._tasks:
-            left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0:
-                break
-            await asyncio.wait(self._tasks, timeout=left_s)
-        cut_off = list(self._tasks)
-        for task in cut_off:
-            task.cancel()
-        if cut_off:
-            await asyncio.wait(cut_off, timeout=1)
-        return len(cut_off)
+        return await drained(self._tasks, grace_s)
+
+
+async def drained(tasks: set[asyncio.Task[Any]], grace_s: float) -> int:
+    """Wait until a set of tasks, from which each goes when it ends, is empty; then cut off who is left: how many."""
+    deadline = asyncio.get_running_loop().time() + grace_s
+    while tasks:
+        left_s = deadline - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            break
+        await asyncio.wait(tasks, timeout=left_s)
+    cut_off = list(tasks)
+    for task in cut_off:
+        task.cancel()
+    if cut_off:
+        await asyncio.wait(cut_off, timeout=1)
+    return len(cut_off)
 
 
 @asynccontextmanager

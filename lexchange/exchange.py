@@ -89,7 +89,9 @@ class Exchange:
             if reason := early_rejection(route, call, TrafficType.PING_POST, checked):
                 return await self._no_sale(draft.unsold(reason, checked.problems), checked.problems)
             if checked.is_test:
-                return await self._offer(draft.offered_as_test(SYNTHETIC_PAYOUT_MICROS))
+                ping = draft.offered_as_test(SYNTHETIC_PAYOUT_MICROS)
+                await self._store.record_ping(ping)
+                return answers.offered(ping)
             return await self._repeated(draft) or await self._auction(draft, call.deadline)
 
     async def post(self, call: Call) -> PostAnswer:
@@ -214,10 +216,6 @@ class Exchange:
             config_version=self.catalog.version,
             repeat_key=digest(checked.data) if remembers and not checked.is_test else None,
         )
-
-    async def _offer(self, ping: Ping) -> PingAnswer:
-        await self._store.record_ping(ping)
-        return answers.offered(ping)
 
     async def _no_sale(self, ping: Ping, problems: tuple[FieldProblem, ...] = ()) -> PingAnswer:
         await self._store.record_ping(ping)

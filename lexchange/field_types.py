@@ -15,7 +15,7 @@ from email_validator.rfc_constants import EMAIL_MAX_LENGTH
 
 from lexchange.campaign import FieldType
 from lexchange.money import parse_number
-from lexchange.us_states import state_code
+from lexchange.us_states import STATE_NAMES, state_code
 
 Fits: TypeAlias = Callable[[str], bool]
 
@@ -33,19 +33,34 @@ _URL = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-# Addresses that the library accepts too, at a twentieth of its cost; it decides the rest (accents and such).
-_PLAIN_EMAIL = re.compile(
-    r"[a-z0-9_+-]{1,64}(?:\.[a-z0-9_+-]{1,32}){0,4}@(?:[a-z0-9]{1,63}\.){1,3}[a-z]{2,24}",
-    re.ASCII | re.IGNORECASE,
-)
-_PLAIN_EMAIL_CHARACTERS = 64
-_RESERVED_DOMAINS = tuple(f".{name}" for name in SPECIAL_USE_DOMAIN_NAMES)
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_LABELS = "(?:[A-Za-z0-9]{1,48}[.]){1,3}"
+_RESERVED = "|".join(map(re.escape, SPECIAL_USE_DOMAIN_NAMES))
+_END = r"(?![^\n])"  # of the line
+_DAY = "[12][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 
-# The library takes the same ones, at eight times the cost; it decides the rest.
-_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\Z)|\Z)){4}", re.ASCII)
+# What surely is of its type, as nearly every value is: told in one look, at a small part of what the whole truth costs.
+# Each reads one line, without flags, in a time that grows as the line does.
+PLAIN: dict[FieldType, str] = {
+    FieldType.INTEGER: "[+-]?[0-9]+",
+    FieldType.NUMBER: "[0-9]{1,15}(?:[.][0-9]{1,15})?",
+    FieldType.BOOLEAN: "true|false|1|0|yes|no",
+    FieldType.DATE: _DAY,
+    FieldType.DATETIME: f"(?:{_DAY})[T ]{_MINUTE}(?::[0-5][0-9])?(?:Z|[+-]{_MINUTE})?",
+    FieldType.EMAIL: "(?=[^@\\n]{1,64}@)[A-Za-z0-9_+-]+(?:[.][A-Za-z0-9_+-]+){0,4}@"
+    f"(?!(?:[^@\\n]*[.])?(?i:{_RESERVED}){_END}){_LABELS}[A-Za-z]{{2,24}}",
+    # Ten digits, or eleven from 1 on, however punctuated: a North American number.
+    FieldType.PHONE: "(?:[+]?1)?(?:[ ().\\-/]*[0-9]){10}",
+    FieldType.ZIPCODE: "[0-9]{5}(?:-[0-9]{4})?",
+    FieldType.STATE: "|".join(STATE_NAMES),
+    FieldType.URL: "https?://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?(?:[/?#][!-~]*)?",
+    FieldType.IP: f"{_OCTET}(?:[.]{_OCTET}){{3}}",
+}
+_PLAIN_EMAIL = re.compile(PLAIN[FieldType.EMAIL])
+_PLAIN_PHONE = re.compile(PLAIN[FieldType.PHONE])
+_PLAIN_IP = re.compile(PLAIN[FieldType.IP])
 
-# Ten digits, or eleven from 1 on, however punctuated: a North American number. The library decides the rest.
-_PLAIN_PHONE = re.compile(r"(?:\+?1)?(?:[ ().\-/]*\d){10}", re.ASCII)
 _PHONE = re.compile(r"\+?[\d ().\-/]+(?:(?:x|ext\.?) ?\d{1,6})?", re.ASCII | re.IGNORECASE)
 
 
@@ -63,10 +78,8 @@ def _is_datetime(value: str) -> bool:
 
 
 def _is_email(value: str) -> bool:
-    if len(value) <= _PLAIN_EMAIL_CHARACTERS and _PLAIN_EMAIL.fullmatch(value):
-        domain = value[value.index("@") + 1 :].lower()
-        if not f".{domain}".endswith(_RESERVED_DOMAINS):
-            return True
+    if _PLAIN_EMAIL.fullmatch(value):
+        return True
     if len(value) > EMAIL_MAX_LENGTH:  # the library says so too, after much work
         return False
     try:
@@ -90,7 +103,7 @@ def _is_phone(value: str) -> bool:
 
 
 def _is_ip(value: str) -> bool:
-    return bool(_IPV4.fullmatch(value)) or ("%" not in value and _parses(ip_address, value))
+    return bool(_PLAIN_IP.fullmatch(value)) or ("%" not in value and _parses(ip_address, value))
 
 
 def _parses(parse: Callable[[str], object], value: str) -> bool:

@@ -14,9 +14,11 @@ from lexchange.campaign import ENVELOPE_FIELDS, TEST_MODE_FIELD, FieldSpec, Fiel
 from lexchange.config import Limits
 from lexchange.field_types import FIELD_TYPES, Fits
 from lexchange.frozen import frozen
+from lexchange.shapes import Shapes, plain_pattern
 
 MOST_BYTES_A_CHARACTER = 4  # in UTF-8
 _TEST_MODES = {"": False, "0": False, "false": False, "1": True, "true": True}
+_PLAIN_TEST_MODE = "|".join(filter(None, _TEST_MODES))
 
 
 class Stage(StrEnum):
@@ -52,31 +54,34 @@ class Schema:
     typed: tuple[tuple[str, Fits], ...]
     rows: dict[Stage, tuple[_Row, ...]]  # all but Test_Mode
     value_bytes: int
+    shapes: Shapes
 
     def check(self, data: Mapping[str, str], stage: Stage) -> Checked:
         """Check the data of one call. Blank counts as absent; Test_Mode is read, but never kept."""
         return self._flawless(data, stage) or self._judged(data, stage)
 
     def _flawless(self, data: Mapping[str, str], stage: Stage) -> Checked | None:
-        """Data that nothing is wrong with, as nearly always: looked at as a whole, which is three times as fast."""
+        """Data that nothing is wrong with, as nearly always: looked at as a whole, which is many times as fast."""
+        is_test = read_test_mode(data)
+        if isinstance(is_test, FieldProblem) or not self.required[stage] <= data.keys():
+            return None
+        if not self.shapes.is_plain(data) and not self._fits(data):
+            return None
+        kept = dict(data)
+        kept.pop(TEST_MODE_FIELD, None)
+        return Checked(data=kept, dropped=(), problems=(), is_test=is_test)
+
+    def _fits(self, data: Mapping[str, str]) -> bool:
+        """What a look at the shape of the data says too, with the whole truth about each type."""
         values = data.values()
-        if not (
-            self.required[stage] <= data.keys() <= self.known
+        return (
+            data.keys() <= self.known
             and all(values)
             and "".join(values).isprintable()
             and max(map(len, values), default=0) <= self.value_bytes // MOST_BYTES_A_CHARACTER
             and not any(map(str.isspace, values))
-        ):
-            return None
-        is_test = read_test_mode(data)
-        if isinstance(is_test, FieldProblem):
-            return None
-        kept = dict(data)
-        kept.pop(TEST_MODE_FIELD, None)
-        for name, fits in self.typed:
-            if name in kept and not fits(kept[name]):
-                return None
-        return Checked(data=kept, dropped=(), problems=(), is_test=is_test)
+            and all(fits(data[name]) for name, fits in self.typed if name in data)
+        )
 
     def _judged(self, data: Mapping[str, str], stage: Stage) -> Checked:
         """Field by field, with all that is wrong."""
@@ -119,12 +124,14 @@ def compile_schema(fields: tuple[FieldSpec, ...], limits: Limits) -> Schema:
         Stage.POST: known & {field.name for field in fields if field.required_on_post},
     }
     rows = {stage: tuple(_row(field, field.name in required[stage]) for field in specs) for stage in Stage}
+    patterns = {field.name: plain_pattern(field) for field in specs} | {TEST_MODE_FIELD: _PLAIN_TEST_MODE}
     return Schema(
         known=known,
         required=required,
         typed=tuple((name, fits) for name, _, fits, _ in rows[Stage.PING] if fits),
         rows=rows,
         value_bytes=limits.value_bytes,
+        shapes=Shapes(patterns, limits.value_bytes // MOST_BYTES_A_CHARACTER),
     )
 
 

@@ -5,8 +5,8 @@ same over a socket and without one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -50,7 +50,6 @@ POST_STATUSES = {
 }
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 DETAILS_KEY = "grpc-status-details-bin"
-Response = TypeVar("Response")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
@@ -217,25 +216,30 @@ class LeadExchangeServicer(pb_grpc.LeadExchangeServicer):
 
     async def Ping(self, request: pb.PingRequest, context: Context) -> pb.PingResponse:
         """Offer a lead."""
-        return await _or_abort(context, answer_ping(self._exchange, request, context.time_remaining()))
+        try:
+            return await answer_ping(self._exchange, request, context.time_remaining())
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets a status and no inside
+            return await _abort(context, error)
 
     async def Post(self, request: pb.PostRequest, context: Context) -> pb.PostResponse:
         """Deliver the lead of an accepted ping."""
         key = idempotency_key(context.invocation_metadata())
-        return await _or_abort(context, answer_post(self._exchange, request, context.time_remaining(), key))
+        try:
+            return await answer_post(self._exchange, request, context.time_remaining(), key)
+        except Exception as error:  # noqa: BLE001 - as above
+            return await _abort(context, error)
 
     async def DirectPost(self, request: pb.DirectPostRequest, context: Context) -> pb.DirectPostResponse:
         """Sell a lead in one call."""
         key = idempotency_key(context.invocation_metadata())
-        story = answer_direct_post(self._exchange, request, context.time_remaining(), key)
-        return await _or_abort(context, story)
+        try:
+            return await answer_direct_post(self._exchange, request, context.time_remaining(), key)
+        except Exception as error:  # noqa: BLE001 - as above
+            return await _abort(context, error)
 
 
-async def _or_abort(context: Context, story: Awaitable[Response]) -> Response:
-    try:
-        return await story
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets a status and no inside
-        status = refusal_status(refusal_of(error))
+async def _abort(context: Context, error: Exception) -> NoReturn:
+    status = refusal_status(refusal_of(error))
     details = (DETAILS_KEY, status.SerializeToString())
     await context.abort(STATUS_CODES[status.code], status.message, trailing_metadata=(details,))
     raise AssertionError("abort() raises")

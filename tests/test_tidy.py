@@ -36,6 +36,10 @@ ALLOWED: dict[tuple[str, str], str] = {
         "tasks",
         "gateway/protocol.py::_begin_straight",
     ): "a call; kept where uvicorn keeps those of ASGI, and waits for them when it is stopped",
+    (
+        "tasks",
+        "lexchange/turbo/calls.py::_begin",
+    ): "a call; kept in its server's set until it ends, and waited for when that is stopped",
     ("names", "lexchange/servicer.py::data"): "the proto calls it so",
     ("names", "lexchange/turbo/server.py::add_generic_rpc_handlers"): "generated code of grpcio calls it so",
     ("names", "lexchange/turbo/server.py::add_registered_method_handlers"): "likewise",

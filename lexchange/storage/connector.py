@@ -1,6 +1,7 @@
 """What the store asks of a database engine. Knows neither pings nor leads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from lexchange.frozen import frozen
@@ -43,6 +44,14 @@ def bulk_runs(unit: Unit) -> Iterator[Unit]:
             start = end
 
 
+@lru_cache(maxsize=64)
+def bulk_insert(sql: str, count: int) -> str:
+    """A bulk statement's SQL as one of that many."""
+    head, _, rest = sql.partition("VALUES (")
+    marks, _, tail = rest.partition(")")
+    return f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}"
+
+
 @frozen
 class UnitResult:
     """What a unit did: the rows of each of its statements, or the guard that undid it."""
@@ -71,7 +80,7 @@ class Connector(Protocol):
         """Rows of an operator's query, which may take long and never makes a `read` wait."""
         ...
 
-    async def write(self, unit: Unit) -> UnitResult:
+    def write(self, unit: Unit) -> Awaitable[UnitResult]:
         """Apply a unit as if all units of all processes ran one after another; return once it is durable.
 
         A failed guard is an answer, not an error. A caller that is cancelled leaves its unit to be applied.

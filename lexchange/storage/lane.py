@@ -22,7 +22,7 @@ PROBES = 8  # until so many batches in a row had enough
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
-Waiting: TypeAlias = "list[tuple[Job, asyncio.Future[Answer]]]"
+Batch: TypeAlias = "tuple[list[Job], list[asyncio.Future[Answer]]]"  # jobs, and who waits for each
 
 
 class Lane(Generic[Job, Answer]):
@@ -36,9 +36,10 @@ class Lane(Generic[Job, Answer]):
         self._is_working = False
         self._enough = 1  # jobs that a batch waits for
         self._reached = 0  # batches in a row that had enough
-        self._waiting: Waiting[Job, Answer] = []
+        self._jobs: list[Job] = []
+        self._waiting: list[asyncio.Future[Answer]] = []  # for the answers to them
         self._window: asyncio.TimerHandle | None = None
-        self._batches: SimpleQueue[Waiting[Job, Answer]] = SimpleQueue()
+        self._batches: SimpleQueue[Batch[Job, Answer] | None] = SimpleQueue()
         # A daemon, so that a process that dies without closing is not kept alive; what waits was never acknowledged.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -47,12 +48,14 @@ class Lane(Generic[Job, Answer]):
         """Queue a job; raises StorageError at once when more than the limit wait."""
         if not self._is_open:
             raise StorageError("the store is closed")
-        if len(self._waiting) >= self._limit:
+        waiting = self._waiting
+        if len(waiting) >= self._limit:
             raise StorageError(f"{self._limit} calls wait for the store already")
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.append((job, future))
+        waiting.append(future)
+        self._jobs.append(job)
         if self._window is not None:
-            if len(self._waiting) >= self._enough:
+            if len(waiting) >= self._enough:
                 self._stop_waiting()
         elif not self._is_working:
             self._begin()
@@ -61,12 +64,12 @@ class Lane(Generic[Job, Answer]):
     async def aclose(self) -> None:
         """Work off what waits, then end the thread."""
         self._is_open = False
-        last = [future for _, future in self._waiting]
-        if self._waiting and not self._is_working:
+        last = self._waiting.copy()
+        if last and not self._is_working:
             self._hand_over()
         if last:
             await asyncio.wait(last)
-        self._batches.put([])
+        self._batches.put(None)
         await asyncio.to_thread(self._thread.join)
 
     # ---- the loop's side ----
@@ -105,17 +108,18 @@ class Lane(Generic[Job, Answer]):
         if self._window is not None:
             self._window.cancel()
             self._window = None
-        batch, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
+        jobs, self._jobs = self._jobs[:BATCH_JOBS], self._jobs[BATCH_JOBS:]
+        waiting, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
         self._is_working = True
-        self._batches.put(batch)
+        self._batches.put((jobs, waiting))
 
-    def _answered(self, batch: "Waiting[Job, Answer]", answers: Sequence[Answer | StorageError]) -> None:
+    def _answered(self, waiting: "list[asyncio.Future[Answer]]", answers: Sequence[Answer | StorageError]) -> None:
         self._is_working = False
         if self._waiting:
             if self._enough == 1:  # somebody came while another was served: there is company
                 self._learn(enough=COMPANY_JOBS)
             self._begin() if self._is_open else self._hand_over()
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for future, answer in zip(waiting, answers, strict=True):
             if future.done():  # its caller was cancelled; the job was done all the same
                 continue
             if isinstance(answer, StorageError):
@@ -127,5 +131,5 @@ class Lane(Generic[Job, Answer]):
 
     def _run(self) -> None:
         while batch := self._batches.get():
-            answers = self._work([job for job, _ in batch])
-            self._loop.call_soon_threadsafe(self._answered, batch, answers)
+            jobs, waiting = batch
+            self._loop.call_soon_threadsafe(self._answered, waiting, self._work(jobs))

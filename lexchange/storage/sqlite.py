@@ -16,7 +16,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain, groupby
 from pathlib import Path
@@ -26,7 +26,7 @@ import aiosqlite
 
 from lexchange import failpoints
 from lexchange.errors import ConfigError, StorageError
-from lexchange.storage.connector import Room, Row, Statement, Unit, UnitResult, Value, bulk_runs
+from lexchange.storage.connector import Room, Row, Statement, Unit, UnitResult, Value, bulk_insert, bulk_runs
 from lexchange.storage.lane import Lane
 from lexchange.storage.schema import Opening, pending
 
@@ -41,11 +41,8 @@ PAGE_BYTES = 8_192  # a ping with 20 buyers takes three quarters of the CPU that
 
 # Errors that are the statement's own; all others are the database's and concern whoever writes now.
 UNIT_FAULTS = {
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_CONSTRAINT,
-    sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_RANGE,
+    *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH),
+    *(sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE),
 }
 
 
@@ -115,9 +112,9 @@ class SqliteConnector:
         except (sqlite3.Error, ValueError) as error:  # aiosqlite: ValueError once it is closed
             raise _failure(error) from error
 
-    async def write(self, unit: Unit) -> UnitResult:
+    def write(self, unit: Unit) -> Awaitable[UnitResult]:
         """Apply a unit; return once it is on disk."""
-        return await self._writes.ask(unit)
+        return self._writes.ask(unit)
 
     async def make_room(self, now_ms: int) -> None:
         """Nothing: a file grows."""
@@ -251,13 +248,11 @@ def _bulk_sql(unit: Unit) -> str:
 
 def _insert(connection: sqlite3.Connection, sql: str, statements: Sequence[Statement]) -> None:
     """Write rows in powers of two, so that few different statements have to be kept prepared."""
-    head, _, rest = sql.partition("VALUES (")
-    marks, _, tail = rest.partition(")")
     start = 0
     while start < len(statements):
         count = min(INSERT_ROWS, 1 << ((len(statements) - start).bit_length() - 1))
         values = list(chain.from_iterable(statement.params for statement in statements[start : start + count]))
-        connection.execute(f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}", values)
+        connection.execute(bulk_insert(sql, count), values)
         start += count
 
 

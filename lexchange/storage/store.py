@@ -9,6 +9,7 @@ A caller that is cancelled while it waits leaves its transition to happen; one t
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from lexchange.blocks import BlockRule, Draw
@@ -88,9 +89,10 @@ class Store:
         Guarded by every cap in `holds`: the first full one is returned, and then nothing is stored.
         """
 
-        def unit_of(draws: Sequence[Draw]) -> Unit:
-            return units.record_ping(ping, draws)
-
+        if not holds:
+            await self._connector.write(units.record_ping(ping, ()))
+            return None
+        unit_of = partial(units.record_ping, ping)
         return _full_cap(await self._takes.write(holds, unit_of, may_lease=False))
 
     async def find_ping(self, ping_id: str, *, campaign: str) -> Ping | None:

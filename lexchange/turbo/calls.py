@@ -1,7 +1,8 @@
 """Calls: a stream becomes a message, a message a call of a servicer, and its answer or refusal goes back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -24,7 +25,6 @@ from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Stream
 
 TIMED_S = 2.0  # a deadline nearer than this has a timer of its own, which costs a tenth of a call
-Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 
 class Method(Protocol):
@@ -39,6 +39,15 @@ class Method(Protocol):
     stream_stream: Callable[[Any, Any], Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calling:
+    """What the calls of a server share: their loop, their limit, and the tasks of those under way."""
+
+    loop: asyncio.AbstractEventLoop
+    message_bytes: int
+    tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+
 class Call:
     """One call: the receiver of its stream, the task that answers it, and what its servicer may ask and say of it.
 
@@ -47,65 +56,56 @@ class Call:
 
     __slots__ = (
         "_body",
+        "_calling",
         "_deadline",
-        "_give_back",
         "_has_started",
         "_is_over",
-        "_loop",
-        "_message_bytes",
         "_messages",
         "_method",
         "_request",
-        "_spawn",
         "_stream",
         "_task",
         "_timer",
         "is_patient",
     )
 
-    def __init__(
-        self,
-        stream: Stream,
-        request: Request,
-        method: Method,
-        give_back: Callable[[Stream, int], None],
-        message_bytes: int,
-    ) -> None:
+    def __init__(self, stream: Stream, request: Request, method: Method, calling: Calling) -> None:
+        """Raises Refusal. A call with a stream of messages begins before they are there."""
         self.is_patient = method.request_streaming
-        self._message_bytes = message_bytes
         self._stream = stream
         self._request = request
         self._method = method
-        self._give_back = give_back
-        self._body = bytearray()
-        self._loop = asyncio.get_running_loop()
-        timeout = stream.timeout
-        self._deadline = self._loop.time() + read_timeout_s(timeout) if timeout is not None else None
+        self._calling = calling
+        self._body: bytes | bytearray = b""  # the second where it comes in parts
+        self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
         self._has_started = False
         self._messages: asyncio.Queue[tuple[bytes, int] | None] | None = None
-        if self._deadline is not None and self._deadline - self._loop.time() < TIMED_S:
-            self._timer = self._loop.call_at(self._deadline, self.expire, self._deadline)
-
-    def begin(self, spawn: Spawn) -> None:
-        """Take note of who runs it; a call with a stream of messages begins before they are there."""
-        self._spawn = spawn
-        if self._method.request_streaming:
-            self._messages = asyncio.Queue()
-            self._task = spawn(self._run(self._stream_answers, None))
+        if stream.timeout is not None:
+            timeout_s = read_timeout_s(stream.timeout)
+            self._deadline = stream.began_s + timeout_s
+            if timeout_s < TIMED_S:
+                self._timer = calling.loop.call_at(self._deadline, self.expire, self._deadline)
+        if method.request_streaming:
+            self._body, self._messages = bytearray(), asyncio.Queue()
+            self._begin(None)
 
     # ---- the stream's side ----
 
     def hear(self, part: bytes) -> None:
         """Some of the request."""
-        self._body += part
+        body = self._body
+        if isinstance(body, bytearray):
+            body += part
+        else:
+            self._body = bytearray(body + part) if body else part
         try:
             if self._messages is not None:
                 self._queue_messages(self._messages)
-            elif len(self._body) > PREFIX_BYTES + self._message_bytes:
-                raise too_large(self._message_bytes)
+            elif len(self._body) > PREFIX_BYTES + self._calling.message_bytes:
+                raise too_large(self._calling.message_bytes)
         except Refusal as refusal:
             self._refuse(refusal)
 
@@ -117,14 +117,13 @@ class Call:
             self._messages.put_nowait(None)
             return
         try:
-            found = read_message(self._body, self._request.encoding, self._message_bytes)
+            found = read_message(self._body, self._request.encoding, self._calling.message_bytes)
             if found is None or found[1] != len(self._body):
                 raise Refusal(grpc.StatusCode.INTERNAL, "expected one message")
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        answer = self._stream_answers if self._method.response_streaming else self._answer
-        self._task = self._spawn(self._run(answer, found[0]))
+        self._begin(found[0])
 
     def cancel(self) -> None:
         """The caller has gone."""
@@ -141,7 +140,7 @@ class Call:
 
     def time_remaining(self) -> float | None:
         """Seconds that the caller's deadline leaves; None without one."""
-        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+        return None if self._deadline is None else max(0.0, self._deadline - self._calling.loop.time())
 
     def invocation_metadata(self) -> tuple[MetadataItem, ...]:
         """What the caller sent besides his message."""
@@ -159,10 +158,21 @@ class Call:
 
     # ---- the servicer's side ----
 
-    async def _run(self, answer: Callable[[Any], Awaitable[None]], message: bytes | None) -> None:
+    def _begin(self, message: bytes | None) -> None:
+        self._task = self._calling.loop.create_task(self._run(message))
+        self._calling.tasks.add(self._task)
+
+    async def _run(self, message: bytes | None) -> None:
         """Whatever comes of it, the caller gets a status."""
+        method = self._method
         try:
-            await answer(message)
+            if method.request_streaming or method.response_streaming:
+                await self._stream_answers(message)
+                return
+            response = await method.unary_unary(self._read(message), self)
+            if not self._is_over:
+                self._is_over = True
+                self._stream.answer(HEAD, packed(method.response_serializer(response)), OK_TRAILERS)
         except Refusal as refusal:
             self._refuse(refusal)
         except Exception as error:  # noqa: BLE001 - a caller gets a status and no inside
@@ -171,12 +181,8 @@ class Call:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-
-    async def _answer(self, message: bytes) -> None:
-        response = await self._method.unary_unary(self._read(message), self)
-        if not self._is_over:
-            self._is_over = True
-            self._stream.answer(HEAD, packed(self._method.response_serializer(response)), OK_TRAILERS)
+            if self._task is not None:
+                self._calling.tasks.discard(self._task)
 
     async def _stream_answers(self, message: Any) -> None:
         """Servicers of several answers yield them, or write them to their context."""
@@ -197,10 +203,10 @@ class Call:
         assert self._messages is not None
         while (found := await self._messages.get()) is not None:
             message, taken_bytes = found
-            self._give_back(self._stream, taken_bytes)
+            self._stream.give_back(taken_bytes)
             yield self._read(message)
 
-    def _read(self, message: bytes) -> Any:
+    def _read(self, message: Any) -> Any:
         try:
             return self._method.request_deserializer(message)
         except Exception as error:  # of protobuf, whichever it is
@@ -217,8 +223,10 @@ class Call:
     # ---- both ----
 
     def _queue_messages(self, messages: "asyncio.Queue[tuple[bytes, int] | None]") -> None:
-        while found := read_message(self._body, self._request.encoding, self._message_bytes):
-            del self._body[: found[1]]
+        body = self._body
+        assert isinstance(body, bytearray)
+        while found := read_message(body, self._request.encoding, self._calling.message_bytes):
+            del body[: found[1]]
             messages.put_nowait(found)
 
     def _start(self) -> None:
@@ -237,3 +245,4 @@ class Call:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+            self._task.add_done_callback(self._calling.tasks.discard)  # it may never have begun

@@ -10,21 +10,7 @@ from typing import cast
 
 from lexchange.turbo import frames
 from lexchange.turbo.credit import A_SECOND, AN_ANSWER, RESET_COSTS, Credit
-from lexchange.turbo.frames import (
-    ACK,
-    END_HEADERS,
-    END_STREAM,
-    FRAME_BYTES,
-    HEADER_BYTES,
-    MAX_WINDOW_BYTES,
-    PREFACE,
-    STREAM_ID,
-    WINDOW_BYTES,
-    ConnectionFault,
-    ErrorCode,
-    Setting,
-    StreamFault,
-)
+from lexchange.turbo.frames import END_HEADERS, END_STREAM, ConnectionFault, ErrorCode, StreamFault, read_head
 from lexchange.turbo.header_blocks import LIST_BYTES, Field, HeaderDecoder
 from lexchange.turbo.past import Past
 from lexchange.turbo.requests import Request, RequestReader, check_trailers
@@ -56,13 +42,13 @@ class Connection(asyncio.Protocol):
         self._past = Past()
         self._rest = b""
         self._is_greeted = False  # by its preface
-        self._is_settled = False  # and by its settings
+        self._readers = _BEFORE_SETTINGS  # of frames, by kind
         self._block: tuple[int, int, bytearray, int] | None = None  # stream, flags, so far, continuations
         self._out: list[bytes] = []
         self._receive_window = RECEIVED_BYTES
-        self._stream_window = WINDOW_BYTES
-        self.send_window = WINDOW_BYTES
-        self.peer_frame_bytes = FRAME_BYTES
+        self._stream_window = frames.WINDOW_BYTES
+        self.send_window = frames.WINDOW_BYTES
+        self.peer_frame_bytes = frames.FRAME_BYTES
         self._credit = Credit()
         self._since_s = self._loop.time()
         self._unread_since_s: float | None = None
@@ -77,11 +63,11 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=UNREAD_BYTES)
         self._note(self, True)
         ours = {
-            Setting.MAX_CONCURRENT_STREAMS: STREAMS,
-            Setting.INITIAL_WINDOW_SIZE: self._window_bytes,
-            Setting.MAX_HEADER_LIST_SIZE: LIST_BYTES,
+            frames.Setting.MAX_CONCURRENT_STREAMS: STREAMS,
+            frames.Setting.INITIAL_WINDOW_SIZE: self._window_bytes,
+            frames.Setting.MAX_HEADER_LIST_SIZE: LIST_BYTES,
         }
-        self.send(frames.settings_frame(ours) + frames.window_frame(0, RECEIVED_BYTES - WINDOW_BYTES))
+        self.send(frames.settings_frame(ours) + frames.window_frame(0, RECEIVED_BYTES - frames.WINDOW_BYTES))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Nobody waits for any answer."""
@@ -116,7 +102,7 @@ class Connection(asyncio.Protocol):
     def look_after(self, now_s: float) -> None:
         """Each second: earn credit, and end what takes too long."""
         self._credit.earn(A_SECOND)
-        if not self._is_settled and now_s - self._since_s > GREETING_S:
+        if self._readers is _BEFORE_SETTINGS and now_s - self._since_s > GREETING_S:
             self._end(ErrorCode.SETTINGS_TIMEOUT, f"expected settings within {GREETING_S} s")
         elif self._unread_since_s is not None and now_s - self._unread_since_s > UNREAD_S:
             self._transport.abort()
@@ -156,7 +142,8 @@ class Connection(asyncio.Protocol):
         else:
             self._past.end(stream.id)
             self._credit.earn(AN_ANSWER)
-        self._close_when_done()
+        if self._is_leaving:
+            self._close_when_done()
 
     def give_back(self, stream: Stream, read_bytes: int) -> None:
         """Widen the window of a stream of many messages by what has been read of it."""
@@ -169,36 +156,27 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         place = 0
         if not self._is_greeted:
-            if data[: len(PREFACE)] != PREFACE[: len(data)]:
+            if data[: len(frames.PREFACE)] != frames.PREFACE[: len(data)]:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected the preface of HTTP/2")
-            if len(data) < len(PREFACE):
+            if len(data) < len(frames.PREFACE):
                 self._rest = data
                 return
-            self._is_greeted, place = True, len(PREFACE)
+            self._is_greeted, place = True, len(frames.PREFACE)
         size = len(data)
-        while size - place >= HEADER_BYTES and not self._is_over:
-            word, flags, stream_id = frames.read_head(data, place)
-            end = place + HEADER_BYTES + (word >> 8)
-            if word >> 8 > FRAME_BYTES:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of more than {FRAME_BYTES} bytes")
+        while size - place >= frames.HEADER_BYTES and not self._is_over:
+            word, flags, stream_id = read_head(data, place)
+            begin = place + frames.HEADER_BYTES
+            end = begin + (word >> 8)
+            if end - begin > frames.FRAME_BYTES:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of more than {frames.FRAME_BYTES} bytes")
             if end > size:
                 break
             try:
-                self._on_frame(word & 0xFF, flags, stream_id & STREAM_ID, data[place + HEADER_BYTES : end])
+                self._readers[word & 0xFF](self, flags, stream_id & frames.STREAM_ID, data[begin:end])
             except StreamFault as fault:
                 self._reset(fault.stream_id, fault.code)
             place = end
         self._rest = data[place:]
-
-    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block[0]):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame within a header block")
-        if not self._is_settled and kind != frames.SETTINGS:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected settings first")
-        if kind < len(_READERS):
-            _READERS[kind](self, flags, stream_id, payload)
-        else:
-            self._credit.spend()
 
     def _on_body(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._receive_window -= len(payload)
@@ -217,29 +195,33 @@ class Connection(asyncio.Protocol):
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
         if not payload and not flags & END_STREAM:
             self._credit.spend()
-        stream.take(len(payload), frames.without_padding(flags, payload))
+        stream.take(len(payload), frames.without_padding(flags, payload) if flags & frames.PADDED else payload)
         if flags & END_STREAM and stream_id in self._streams:
             stream.take_end()
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected a request on an odd stream")
-        block = frames.without_priority(stream_id, flags, frames.without_padding(flags, payload))
+        if flags & (frames.PADDED | frames.WITH_PRIORITY):
+            payload = frames.without_priority(stream_id, flags, frames.without_padding(flags, payload))
         if flags & END_HEADERS:
-            self._on_block(stream_id, flags, block)
+            self._on_block(stream_id, flags, payload)
         else:
-            self._block = (stream_id, flags, bytearray(block), 0)
+            self._block = (stream_id, flags, bytearray(payload), 0)
+            self._readers = _WITHIN_BLOCK
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is None:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a continuation of nothing")
-        _, first_flags, block, count = self._block
+        begun_id, first_flags, block, count = self._block
+        if stream_id != begun_id:
+            _STRAY(self, flags, stream_id, payload)
         block += payload
         if len(block) > BLOCK_BYTES or count >= CONTINUATIONS:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block of more than {BLOCK_BYTES} bytes")
         self._block = (stream_id, first_flags, block, count + 1)
         if flags & END_HEADERS:
-            self._block = None
+            self._block, self._readers = None, _READERS
             self._on_block(stream_id, first_flags, bytes(block))
 
     def _on_block(self, stream_id: int, flags: int, block: bytes) -> None:
@@ -268,9 +250,8 @@ class Connection(asyncio.Protocol):
 
     def _open(self, stream_id: int, fields: list[Field]) -> Stream:
         request, timeout = self._requests.read(stream_id, fields)
-        stream = Stream(stream_id, self, self._stream_window, self._loop.time())
+        stream = Stream(stream_id, self, (self._window_bytes, self._stream_window), self._loop.time())
         stream.timeout = timeout
-        stream.receive_window = self._window_bytes
         stream.bytes_left = request.content_bytes
         self._streams[stream_id] = stream
         stream.receiver = self._accept(self, stream, request)
@@ -285,17 +266,17 @@ class Connection(asyncio.Protocol):
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "settings of a stream")
-        if flags & ACK:
+        if flags & frames.ACK:
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement that says something")
             return
         self._credit.spend()
-        self._is_settled = True
+        self._readers = _READERS
         found = frames.read_settings(payload)
-        self.peer_frame_bytes = min(found.get(Setting.MAX_FRAME_SIZE, self.peer_frame_bytes), FRAME_BYTES)
-        window = found.get(Setting.INITIAL_WINDOW_SIZE, self._stream_window)
+        self.peer_frame_bytes = min(found.get(frames.Setting.MAX_FRAME_SIZE, self.peer_frame_bytes), frames.FRAME_BYTES)
+        window = found.get(frames.Setting.INITIAL_WINDOW_SIZE, self._stream_window)
         by_bytes, self._stream_window = window - self._stream_window, window
-        self.send(frames.frame(frames.SETTINGS, ACK, 0))
+        self.send(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if by_bytes:
             for stream in list(self._streams.values()):
                 stream.shift(by_bytes)
@@ -305,12 +286,12 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a ping on a stream")
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "expected a ping of 8 bytes")
-        if not flags & ACK:
+        if not flags & frames.ACK:
             self._credit.spend()
-            self.send(frames.frame(frames.PING, ACK, 0, payload))
+            self.send(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_window(self, flags: int, stream_id: int, payload: bytes) -> None:
-        add_bytes = frames.read_word(payload) & MAX_WINDOW_BYTES
+        add_bytes = frames.read_word(payload) & frames.MAX_WINDOW_BYTES
         if stream_id:
             self._check_known(stream_id)
             if stream := self._streams.get(stream_id):
@@ -319,7 +300,7 @@ class Connection(asyncio.Protocol):
                 self._credit.spend()
             return
         self.send_window += add_bytes
-        if not add_bytes or self.send_window > MAX_WINDOW_BYTES:
+        if not add_bytes or self.send_window > frames.MAX_WINDOW_BYTES:
             code = ErrorCode.FLOW_CONTROL_ERROR if add_bytes else ErrorCode.PROTOCOL_ERROR
             raise ConnectionFault(code, "expected a window of 1 to 2^31 - 1 bytes more")
         if not self.blocked:
@@ -338,8 +319,8 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a farewell on a stream")
         self._is_leaving = True  # the peer hangs up when it has its answers; if not, look_after does
 
-    def _on_push(self, flags: int, stream_id: int, payload: bytes) -> None:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "clients do not push")
+    def _on_unknown(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._credit.spend()
 
     # ---- ends ----
 
@@ -383,16 +364,32 @@ class Connection(asyncio.Protocol):
         self._out.clear()
 
 
+_Reader = Callable[[Connection, int, int, bytes], None]
+
+
+def _fault(text: str) -> _Reader:
+    def read(connection: Connection, flags: int, stream_id: int, payload: bytes) -> None:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, text)
+
+    return read
+
+
 # By kind, in the order of their numbers.
-_READERS: tuple[Callable[[Connection, int, int, bytes], None], ...] = (
+_READERS: list[_Reader] = [
     Connection._on_body,
     Connection._on_headers,
     Connection._on_priority,
     Connection._on_reset,
     Connection._on_settings,
-    Connection._on_push,
+    _fault("clients do not push"),
     Connection._on_ping,
     Connection._on_goaway,
     Connection._on_window,
     Connection._on_continuation,
-)
+    *[Connection._on_unknown] * (frames.KINDS - frames.CONTINUATION - 1),
+]
+_STRAY = _fault("a frame within a header block")
+_BEFORE_SETTINGS = [_fault("expected settings first")] * frames.KINDS
+_BEFORE_SETTINGS[frames.SETTINGS] = Connection._on_settings
+_WITHIN_BLOCK = [_STRAY] * frames.KINDS
+_WITHIN_BLOCK[frames.CONTINUATION] = Connection._on_continuation

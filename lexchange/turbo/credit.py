@@ -20,4 +20,5 @@ class Credit:
 
     def earn(self, amount: int) -> None:
         """A second has passed, or an answer was completed."""
-        self._left = min(self._left + amount, MOST)
+        if self._left < MOST:
+            self._left = min(self._left + amount, MOST)

@@ -11,6 +11,7 @@ MAX_WINDOW_BYTES = 2**31 - 1
 STREAM_ID = 2**31 - 1  # its bits; the highest is reserved
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+KINDS = 256  # that a frame can name
 
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4

@@ -9,8 +9,8 @@ from functools import partial
 
 import grpc
 
-from lexchange.background import Background
-from lexchange.turbo.calls import Call, Method
+from lexchange.background import drained
+from lexchange.turbo.calls import Call, Calling, Method
 from lexchange.turbo.connection import Connection
 from lexchange.turbo.messages import HEAD, NO_GRPC, NO_POST, NO_TRAILERS, Refusal, refusal_trailers
 from lexchange.turbo.requests import Request
@@ -58,12 +58,11 @@ class TurboServer:
     """Add servicers with their generated `add_…Servicer_to_server`, then start it on a bound socket."""
 
     def __init__(self, *, message_bytes: int = 65_536) -> None:
-        self._message_bytes = message_bytes
+        self._calling = Calling(loop=asyncio.get_running_loop(), message_bytes=message_bytes)
         self._methods: dict[bytes, Method] = {}
         self._connections: set[Connection] = set()
         self._all_gone = asyncio.Event()
         self._all_gone.set()
-        self._calls = Background()
         self._listeners: list[asyncio.Server] = []
         self._tick: asyncio.TimerHandle | None = None
 
@@ -92,12 +91,12 @@ class TurboServer:
                 await self._all_gone.wait()
         for connection in list(self._connections):
             connection.abort()
-        await self._calls.drain(1)
+        await drained(self._calling.tasks, 1)
         if self._tick is not None:
             self._tick.cancel()
 
     def _connection(self) -> Connection:
-        return Connection(self._accept, self._note, window_bytes=2 * self._message_bytes)
+        return Connection(self._accept, self._note, window_bytes=2 * self._calling.message_bytes)
 
     def _note(self, connection: Connection, is_open: bool) -> None:
         if is_open:
@@ -120,11 +119,9 @@ class TurboServer:
             if method is None:
                 text = f"no method {request.path.decode('latin-1')}"
                 raise Refusal(grpc.StatusCode.UNIMPLEMENTED, text)
-            call = Call(stream, request, method, connection.give_back, self._message_bytes)
+            return Call(stream, request, method, self._calling)
         except Refusal as refusal:
             return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)), is_grpc=True)
-        call.begin(self._calls.spawn)
-        return call
 
     def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
         for connection in list(self._connections):

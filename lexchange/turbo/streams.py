@@ -54,6 +54,10 @@ class Carrier(Protocol):
         """The answer is complete."""
         ...
 
+    def give_back(self, stream: "Stream", read_bytes: int) -> None:
+        """So much of the body has been read."""
+        ...
+
 
 class Stream:
     """One stream. The connection reads into it, its receiver answers through it."""
@@ -74,11 +78,10 @@ class Stream:
 
     receiver: Receiver
 
-    def __init__(self, stream_id: int, carrier: Carrier, send_window: int, began_s: float) -> None:
+    def __init__(self, stream_id: int, carrier: Carrier, windows: tuple[int, int], began_s: float) -> None:
         self.id = stream_id
         self.began_s = began_s
-        self.send_window = send_window
-        self.receive_window = 0  # set where it is opened
+        self.receive_window, self.send_window = windows
         self.is_receiving = True
         self.timeout: bytes | None = None  # as the client has written it
         self.bytes_left: int | None = None  # of the length that the client has announced
@@ -107,6 +110,10 @@ class Stream:
             raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR)
         self.receiver.end()
 
+    def give_back(self, read_bytes: int) -> None:
+        """So much of the body has been read: more may come."""
+        self._carrier.give_back(self, read_bytes)
+
     # ---- out ----
 
     def answer(self, head: bytes, data: bytes, trailers: bytes) -> None:
@@ -120,12 +127,10 @@ class Stream:
         self.send_window -= size
         carrier.send_window -= size
         stream_id = self.id
-        parts = (
-            *(pack_head(len(head) << 8 | HEADERS, END_HEADERS, stream_id), head),
-            *(pack_head(size << 8 | DATA, 0, stream_id), data),
-            *(pack_head(len(trailers) << 8 | HEADERS, END_HEADERS | END_STREAM, stream_id), trailers),
-        )
-        carrier.send(b"".join(parts))
+        head_frame = pack_head(len(head) << 8 | HEADERS, END_HEADERS, stream_id) + head
+        data_frame = pack_head(size << 8 | DATA, 0, stream_id) + data
+        last_frame = pack_head(len(trailers) << 8 | HEADERS, END_HEADERS | END_STREAM, stream_id) + trailers
+        carrier.send(head_frame + data_frame + last_frame)
         carrier.close_stream(self)
 
     def start(self, head: bytes) -> None:

@@ -234,3 +234,12 @@ async def test_stop_cuts_what_takes_too_long() -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await waiting
         assert server.echo.cancelled == 1
+
+
+async def test_call_that_is_reset_before_it_began_is_forgotten() -> None:
+    """Request and reset in one packet: the task never runs, and yet the server does not keep it."""
+    async with running() as served, served.peer() as peer:
+        peer.say(peer.call(1), frames.reset_frame(1, frames.ErrorCode.CANCEL), peer.call(3))
+        assert (await peer.status(3))[0]["grpc-status"] == "0"
+        assert not served.server._calling.tasks
+        assert served.echo.heard == [b"hello"]
