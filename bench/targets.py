@@ -154,6 +154,14 @@ TARGETS: tuple[Ratio | Reading | Added, ...] = (
         label="gRPC test-mode ping, aio ÷ bare grpc.aio echo", over="grpc_test_aio", under="grpc_echo", at_least=0.85
     ),
     Ratio(label="gRPC test-mode ping, turbo ÷ bare grpc.aio echo", over="grpc_test", under="grpc_echo", at_least=3.5),
+    Ratio(
+        label="the same by CPU, where the load generator is at its limit first",
+        over="grpc_test",
+        under="grpc_echo",
+        at_least=3.5,
+        over_speed="per_core_s",
+        under_speed="per_core_s",
+    ),
     Ratio(label="REST test-mode /ping, in process ÷ Starlette echo", over="rest_test", under="http_echo", at_least=0.6),
     *PEERS,
     Ratio(label="5-buyer gRPC ping, aio ÷ FastAPI peer", over="grpc_5_aio", under="peer_5", at_least=14),
