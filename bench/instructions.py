@@ -1,4 +1,4 @@
-"""`python -m bench.instructions`: how many of Python's instructions a ping takes, and where.
+"""`python -m bench.instructions`: how many of Python's instructions a ping or a post takes, and where.
 
 Counted, so it says the same on every machine and in every minute, where calls/s move by 15-40 %: a profile to tune by.
 What C does within one instruction (regular expressions, JSON, protobuf, SQLite, the kernel) it does not see.
@@ -6,6 +6,7 @@ What C does within one instruction (regular expressions, JSON, protobuf, SQLite,
 
 import argparse
 import asyncio
+import json
 import sys
 import threading
 from collections import Counter
@@ -18,12 +19,14 @@ import uvloop
 from bench.campaigns import CampaignShape, write_campaigns
 from bench.child import ROOT
 from bench.lab import Lab
+from bench.load import LoadFor
 from bench.machine import choose_cores
 from bench.tools import find_tools
 from lexchange.config import Limits, Settings
-from lexchange.server import serving
+from lexchange.server import Server, serving
 
 CALLS, IN_FLIGHT = 200, 10
+POSTS_S = 1.5  # of pings to post
 REST_S = 4.0  # wrk counts seconds, not calls
 QUEUE_MS = 600_000  # a traced exchange is slow, and nothing of it is to be refused
 SHOWN = 30
@@ -53,18 +56,21 @@ def main() -> None:
     """Serve in this process, traced; load from another one; print a table."""
     parser = argparse.ArgumentParser(prog="bench.instructions", description=__doc__.partition("\n")[0])
     parser.add_argument("--buyers", type=int, default=0, help="so many are asked (default 0: a test-mode ping)")
-    parser.add_argument("--rest", action="store_true", help="over REST instead of gRPC")
+    road = parser.add_mutually_exclusive_group()
+    road.add_argument("--rest", action="store_true", help="over REST instead of gRPC")
+    road.add_argument("--posts", action="store_true", help="posts to the winners of pings, instead of pings")
     options = parser.parse_args()
     count = Count()
     with Lab(choose_cores(), find_tools([])) as lab:
         count.start()
-        calls = uvloop.run(_measure(lab, count, options.buyers, over_rest=options.rest))
+        calls = uvloop.run(_measure(lab, count, options))
         sys.settrace(None)
     print(render(count.by_code, calls))
 
 
-async def _measure(lab: Lab, count: Count, buyers: int, *, over_rest: bool) -> int:
+async def _measure(lab: Lab, count: Count, options: argparse.Namespace) -> int:
     """Count; returns the calls that were counted."""
+    buyers = max(options.buyers, options.posts)
     urls = lab.buyers().urls[:buyers] if buyers else ("http://127.0.0.1:9",)
     settings = Settings(
         config=write_campaigns(lab.folder / "campaigns", [CampaignShape(urls=urls)]),
@@ -76,22 +82,39 @@ async def _measure(lab: Lab, count: Count, buyers: int, *, over_rest: bool) -> i
     )
     async with serving(settings, Limits(queue_ms=QUEUE_MS)) as server:
         call = "ping" if buyers else "ping_test"
-        if over_rest:
-            load, seconds = lab.generator.http(server.http, "/ping", call, in_flight=IN_FLIGHT), REST_S
+        seconds = REST_S if options.rest else LONG_S
+        if options.rest:
+            load = again = lab.generator.http(server.http, "/ping", call, in_flight=IN_FLIGHT)
+        elif options.posts:
+            load, again = await _posts(lab, server, count)
         else:
-            load, seconds = lab.generator.grpc(server.grpc, call, calls=CALLS, in_flight=IN_FLIGHT), LONG_S
+            load = again = lab.generator.grpc(server.grpc, call, calls=CALLS, in_flight=IN_FLIGHT)
         await asyncio.to_thread(load, seconds)  # every cache is warm after it
         count.by_code.clear()
-        seen = await asyncio.to_thread(load, seconds)
+        seen = await asyncio.to_thread(again, seconds)
         assert seen.failures == 0, f"{seen.failures} of {seen.calls} calls failed"
     return seen.calls
+
+
+async def _posts(lab: Lab, server: Server, count: Count) -> list[LoadFor]:
+    """Two loads of posts to the winners of pings that are made here, untraced; each ping is posted once."""
+    sys.settrace(None)
+    made = lab.folder / "posts.json"
+    await asyncio.to_thread(lab.generator.write_posts, server.grpc, POSTS_S, made)
+    posts, loads = json.loads(made.read_text()), []
+    for start in (0, CALLS):
+        body = lab.folder / f"posts-{start}.json"
+        body.write_text(json.dumps(posts[start : start + CALLS]))
+        loads.append(lab.generator.grpc(server.grpc, "post", body=body, calls=CALLS, in_flight=IN_FLIGHT))
+    count.start()
+    return loads
 
 
 def render(by_code: Counter[CodeType], calls: int) -> str:
     """The dearest functions, then the sums of the packages."""
     ours = {code: number for code, number in by_code.items() if "/bench/" not in code.co_filename}
     total = sum(ours.values())
-    lines = [f"{total / calls:,.0f} instructions of Python a ping"]
+    lines = [f"{total / calls:,.0f} instructions of Python a call"]
     for code, number in sorted(ours.items(), key=lambda item: -item[1])[:SHOWN]:
         lines.append(f"{number / calls:7.0f} {number / total:6.1%}  {_place(code)} {code.co_qualname}")
     packages: Counter[str] = Counter()
