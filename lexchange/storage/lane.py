@@ -16,7 +16,7 @@ from lexchange.errors import StorageError
 
 BATCH_JOBS = 500  # at most: bounds how long one batch keeps the next, and other processes, waiting
 COMPANY_JOBS = 64  # a batch that has gathered so many waits no longer
-WINDOW_S = 0.008  # nor one that has waited so long
+WINDOW_S = 0.004  # nor one that has waited so long
 GAP_S = 0.002  # nor one that nobody has joined for so long, and then the next ones wait for fewer,
 PROBES = 8  # until so many batches in a row had enough
 
