@@ -133,7 +133,7 @@ class Auction:
             for handle in handles:
                 handle.cancel()
             self._stops.clear()  # each holds what hears, which holds this
-        if self._unheard:
+        if self._unheard or self._late:  # the turn that decided it may have heard others, too
             self._background.spawn(self._hear_late())
         ranked = [bidder for _, bidder in self._bids]
         for bidder in ranked:

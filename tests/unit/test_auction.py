@@ -325,3 +325,12 @@ async def test_calls_are_dropped_when_the_auction_is_cancelled() -> None:
     await asyncio.wait({task})
     assert task.cancelled()
     assert await held.background.drain(0.5) == 0
+
+
+async def test_answer_of_the_turn_that_decides_is_late_and_kept() -> None:
+    """The first settles it, and the second is heard before the auction has gone on."""
+    routing = Routing(mode=RoutingMode.PRIORITY)
+    held = await hold([a_buyer("a", priority=1), a_buyer("b", priority=2)], {"a": bid(5), "b": bid(6)}, routing=routing)
+    assert held.outcomes() == {"a": PingOutcome.BID, "b": PingOutcome.OPEN}
+    await held.background.drain(1)
+    assert [(ping.buyer, ping.outcome) for ping in held.late] == [("b", PingOutcome.LATE)]
