@@ -28,7 +28,10 @@ class Way(Enum):
 
 @frozen
 class Draw:
-    """One take, and the way to meet it. `block` is what the lease gets besides."""
+    """One take, and the way to meet it. `block` is what the lease gets besides.
+
+    `worker` is the process that leases, and so wants to hear what is used of the counter; empty for one that does not.
+    """
 
     take: CapTake
     way: Way = Way.SHARED
@@ -82,7 +85,7 @@ class Blocks:
 
     def draws(self, takes: Iterable[CapTake], kept: Collection[str], now: float) -> list[Draw]:
         """How to meet these takes. Of `kept` counters nothing is leased."""
-        return [Draw(take=take) if take.counter in kept else self._draw(take, now) for take in takes]
+        return [self._shared(take) if take.counter in kept else self._draw(take, now) for take in takes]
 
     def undone(self, draws: Iterable[Draw]) -> None:
         """Their unit changed nothing."""
@@ -123,9 +126,12 @@ class Blocks:
             return Draw(take=take, way=Way.LEASE, worker=self.worker)
         block = self._block(counter, take)
         if block == 0:
-            return Draw(take=take)
+            return self._shared(take)
         counter.lease += block
         return Draw(take=take, way=Way.BLOCK, worker=self.worker, block=block)
+
+    def _shared(self, take: CapTake) -> Draw:
+        return Draw(take=take, worker=self.worker)
 
     def _block(self, counter: _Counter, take: CapTake) -> int:
         """As much as some seconds take, while that is a small part of what is left; 0 where it does not pay."""
@@ -145,4 +151,4 @@ def first_way(draws: Sequence[Draw], missed: Draw) -> list[Draw]:
 def next_way(draws: Sequence[Draw], missed: Draw) -> list[Draw]:
     """The draws with the one that has missed met in its next way."""
     way = Way.RECALL if missed.way is Way.SHARED else Way.SHARED
-    return [replace(draw, way=way, worker="", block=0) if draw == missed else draw for draw in draws]
+    return [replace(draw, way=way, block=0) if draw == missed else draw for draw in draws]

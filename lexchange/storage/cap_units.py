@@ -71,7 +71,7 @@ def _take_shared(draw: Draw) -> Unit:
     take, amount = draw.take, draw.take.amount + draw.block
     return (
         Statement(
-            sql=statements.TAKE_CAP,
+            sql=statements.TAKE_CAP_AND_TELL if draw.worker else statements.TAKE_CAP,
             params=(*_key(take.counter), amount, amount, take.limit, take.limit),
             guard=draw,
             locks=_counter(take.counter),

@@ -1,6 +1,6 @@
 """What the store asks of a database engine. Knows neither pings nor leads."""
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -14,9 +14,9 @@ Row = tuple[Any, ...]
 class Statement:
     """One SQL statement with `?` for its parameters.
 
-    With a `guard` it has to return a row, else its whole unit is undone and `guard` is handed back. A bulk statement
-    reads `INSERT … VALUES (?, …) …` and returns nothing: rows of equal ones that follow each other, in a unit or as
-    units of their own, may be written as one statement.
+    With a `guard` it has to change or return a row, else its whole unit is undone and `guard` is handed back. A bulk
+    statement reads `INSERT … VALUES (?, …) …`, returns nothing, and ends its unit or is followed by others of its kind:
+    it may be written later, as one statement with equal ones of other units.
 
     An engine with many writers keeps units apart by what they contend for: of two units of which one `locks` what the
     other locks or `shares`, the second begins when the first is durable. Needed where a statement relies on rows that
@@ -35,21 +35,20 @@ Unit = tuple[Statement, ...]
 """Statements that happen together or not at all."""
 
 
-def bulk_runs(unit: Unit) -> Iterator[Unit]:
-    """The unit in pieces: the bulk statements that may be written as one, and all others alone."""
-    start = 0
-    for end in range(1, len(unit) + 1):
-        if end == len(unit) or not unit[start].is_bulk or unit[end].sql != unit[start].sql:
-            yield unit[start:end]
-            start = end
-
-
 @lru_cache(maxsize=64)
 def bulk_insert(sql: str, count: int) -> str:
     """A bulk statement's SQL as one of that many."""
     head, _, rest = sql.partition("VALUES (")
     marks, _, tail = rest.partition(")")
     return f"{head}VALUES {', '.join([f'({marks})'] * count)}{tail}"
+
+
+class LateGuard(Exception):
+    """A guard has failed with statements of its unit before it, which have to be undone."""
+
+    def __init__(self, guard: object) -> None:
+        super().__init__()
+        self.guard = guard
 
 
 @frozen

@@ -2,7 +2,8 @@
 
 A CAST names the type of a parameter where PostgreSQL could not tell it.
 
-A state changes in one guarded statement that returns its row, never by reading, deciding here, and writing.
+A state changes in one guarded statement, never by reading, deciding here, and writing. It returns what somebody reads,
+and nothing to be its unit's guard: that is whether it has changed a row.
 
 Each names the campaign (a remembered call its source) of the rows that it touches, and so the one shard that they are
 in where a database is spread over many; tests/storage/test_shards.py knows the few that do not, and why.
@@ -28,8 +29,7 @@ SELECT * FROM ping_rows WHERE campaign = ? AND ping_id = (
 # A ping is consumed once, by the source that made it, while it lives, by a post of its own kind.
 CLAIM_PING = """
 UPDATE pings SET state = 'claimed', lead_id = ?
-WHERE campaign = ? AND ping_id = ? AND src = ? AND is_test = ? AND state = 'offered' AND expires_ms > ?
-RETURNING ping_id"""
+WHERE campaign = ? AND ping_id = ? AND src = ? AND is_test = ? AND state = 'offered' AND expires_ms > ?"""
 
 FIND_CLAIM = """
 SELECT lead_id FROM pings WHERE campaign = ? AND ping_id = ? AND src = ? AND is_test = ? AND state = 'claimed'"""
@@ -52,8 +52,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 MOVE_LEAD = """
 UPDATE leads SET updated_ms = ?, state = ?, reason = ?, delivery_id = ?, buyer = ?, price_micros = ?,
     payout_micros = ?, record = ?
-WHERE campaign = ? AND lead_id = ? AND state IN (?, ?)
-RETURNING lead_id"""
+WHERE campaign = ? AND lead_id = ? AND state IN (?, ?)"""
 
 KEEP_DELIVERY = """
 INSERT INTO past_deliveries (campaign, delivery_id, lead_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"""
@@ -69,8 +68,9 @@ TAKE_CAP = """
 INSERT INTO cap_counters (campaign, counter, used)
 SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE CAST(? AS BIGINT) <= CAST(? AS BIGINT)
 ON CONFLICT (campaign, counter) DO UPDATE SET used = cap_counters.used + excluded.used
-WHERE cap_counters.used + excluded.used <= ?
-RETURNING used"""
+WHERE cap_counters.used + excluded.used <= ?"""
+
+TAKE_CAP_AND_TELL = f"{TAKE_CAP} RETURNING used"
 
 # Also settles a final price (a negative amount adds). Without a limit: the money is owed, whatever the cap says.
 GIVE_CAP_BACK = "UPDATE cap_counters SET used = used - ? WHERE campaign = ? AND counter = ?"
@@ -101,8 +101,7 @@ DROP_EXPIRED_HOLDS = "DELETE FROM cap_holds WHERE campaign = ? AND expires_ms <=
 TAKE_LEASED = """
 UPDATE cap_leases SET amount_left = amount_left - ?
 WHERE campaign = ? AND counter = ? AND worker = ? AND amount_left >= ? AND EXISTS (
-    SELECT 1 FROM cap_counters WHERE campaign = ? AND counter = ? AND used <= ?)
-RETURNING amount_left"""
+    SELECT 1 FROM cap_counters WHERE campaign = ? AND counter = ? AND used <= ?)"""
 
 KEEP_LEASE = """
 INSERT INTO cap_leases (campaign, counter, worker, amount_left) VALUES (?, ?, ?, ?)
@@ -140,8 +139,7 @@ ADD_FINGERPRINT = """
 INSERT INTO fingerprints (campaign, digest, scope_key, lead_id, created_ms)
 SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE NOT EXISTS (
     SELECT 1 FROM fingerprints
-    WHERE campaign = ? AND digest = ? AND scope_key = ? AND created_ms >= ? AND lead_id <> ?)
-RETURNING lead_id"""
+    WHERE campaign = ? AND digest = ? AND scope_key = ? AND created_ms >= ? AND lead_id <> ?)"""
 
 DROP_FINGERPRINTS = "DELETE FROM fingerprints WHERE campaign = ? AND lead_id = ?"
 
@@ -175,8 +173,7 @@ RETURNING created_ms"""
 # The moment it began tells a call from the one that took its key over.
 CLAIM_CALL = """
 UPDATE remembered_calls SET lead_id = ?
-WHERE src = ? AND idempotency_key = ? AND created_ms = ? AND state = 'running' AND lead_id IS NULL
-RETURNING lead_id"""
+WHERE src = ? AND idempotency_key = ? AND created_ms = ? AND state = 'running' AND lead_id IS NULL"""
 
 FIND_CALL = "SELECT body_hash, answer, lead_id FROM remembered_calls WHERE src = ? AND idempotency_key = ?"
 

@@ -116,7 +116,7 @@ class Takes:
             self._blocks.undone(draws)
             return
         for statement, rows in zip(unit, result.rows, strict=True):
-            if statement.sql is statements.TAKE_CAP and isinstance(statement.guard, Draw):
+            if statement.sql is statements.TAKE_CAP_AND_TELL and isinstance(statement.guard, Draw):
                 self._blocks.stands(statement.guard.take, used=rows[0][0])
 
     def _undone(self, draws: Sequence[Draw]) -> None:

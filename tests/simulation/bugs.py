@@ -74,6 +74,9 @@ KEPT_HOLDS = f"{statements.GIVE_EXPIRED_HOLDS_BACK} AND 0"
 TWICE = statements.GIVE_LEASES_BACK.replace("SUM(amount_back)", "SUM(amount_back) * 2")
 KEPT_LEASES = f"{statements.DROP_LEASES} AND 0"
 UNCOUNTED = statements.KEEP_LEASE.replace("(?, ?, ?, ?)", "(?, ?, ?, ? + 1)")
+UNGUARDED = {
+    name: getattr(statements, name).replace("<= ?", "<= ? + 99000000") for name in ("TAKE_CAP", "TAKE_CAP_AND_TELL")
+}
 ANY_TIME = statements.CLAIM_PING.replace("expires_ms > ?", "(expires_ms > ? OR 1)")
 
 # By name: the promise that must be seen broken, and what is put in place of what.
@@ -82,7 +85,7 @@ BUGS: dict[str, tuple[str, list[Any]]] = {
     "sweep_without_lease": ("sweep", [(Lease, "_alive", _nobody_lives)]),
     "cap_not_returned": ("slots", [(units, "give_back", lambda releases: ())]),
     "hold_not_returned": ("slots", [(statements, "GIVE_EXPIRED_HOLDS_BACK", KEPT_HOLDS)]),
-    "cap_not_guarded": ("caps", [(statements, "TAKE_CAP", statements.TAKE_CAP.replace("<= ?", "<= ? + 99000000"))]),
+    "cap_not_guarded": ("caps", [(statements, name, UNGUARDED[name]) for name in UNGUARDED]),
     "lease_returned_twice": ("slots", [(statements, "GIVE_LEASES_BACK", TWICE)]),
     "returned_lease_is_kept": ("slots", [(statements, "DROP_LEASES", KEPT_LEASES)]),
     "lease_not_counted": ("caps", [(statements, "KEEP_LEASE", UNCOUNTED)]),

@@ -72,7 +72,7 @@ def test_counter_that_has_cooled_is_not_leased():
 
 def test_kept_counter_is_not_leased():
     """Where a unit gives slots back first, its takes are met from where they went."""
-    assert warmed(900).draws([a_take()], {"c"}, 0.0) == [Draw(take=a_take())]
+    assert warmed(900).draws([a_take()], {"c"}, 0.0) == [Draw(take=a_take(), worker="w")]
 
 
 def test_miss_is_not_tried_again():
@@ -108,8 +108,8 @@ def test_ways_come_to_an_end():
     for way in (Way.LEASE, Way.BLOCK):
         missed = Draw(take=a_take(), way=way, worker="w", block=7)
         shared = next_way([other, missed], missed)
-        assert shared == [other, Draw(take=a_take())]
-        assert next_way(shared, shared[1]) == [other, Draw(take=a_take(), way=Way.RECALL)]
+        assert shared == [other, Draw(take=a_take(), worker="w")]
+        assert next_way(shared, shared[1]) == [other, Draw(take=a_take(), way=Way.RECALL, worker="w")]
 
 
 def test_take_that_was_full_is_met_from_the_counter_again():

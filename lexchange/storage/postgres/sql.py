@@ -11,6 +11,13 @@ def numbered(sql: str) -> str:
     return head + "".join(f"${number}{tail}" for number, tail in enumerate(tails, 1))
 
 
+@lru_cache(maxsize=1_024)
+def told(sql: str) -> str:
+    """A guarded statement that returns a row for each that it changes, where it does not say what it returns."""
+    is_change = sql.split(maxsplit=1)[0] in ("INSERT", "UPDATE", "DELETE")
+    return f"{sql}\nRETURNING 1" if is_change and "RETURNING" not in sql else sql
+
+
 def unnested(sql: str, types: Sequence[str]) -> str:
     """A bulk `INSERT … VALUES (…) …` that takes an array for each column instead, and writes all their rows."""
     head, _, rest = sql.partition("VALUES (")

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from lexchange import failpoints
 from lexchange.errors import StorageError
-from lexchange.storage.connector import Row, Statement, Unit, UnitResult
+from lexchange.storage.connector import LateGuard, Row, Statement, Unit, UnitResult
 from lexchange.storage.postgres.faults import Fault, failure, is_collision, is_unit_fault
 from lexchange.storage.postgres.queue import Batch, Locks
 from lexchange.storage.postgres.sessions import Connection, Sessions
-from lexchange.storage.postgres.sql import numbered, unnested
+from lexchange.storage.postgres.sql import numbered, told, unnested
 
 # Before each further try of a batch that has collided: the other one, which the server let live, ends meanwhile.
 PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.16)
@@ -35,10 +35,6 @@ SHARED = "SELECT pg_logical_emit_message(true, 'lexchange', '')"
 
 Results = list[UnitResult | StorageError]
 Transaction = tuple[str, str]
-
-
-class LateGuard(Exception):
-    """A guard has failed with statements of its unit before it, which have to be undone."""
 
 
 class Writer:
@@ -137,7 +133,7 @@ class Writer:
                 for statement in ending:
                     bulks.setdefault(statement.sql, []).append(statement)
             elif result.rows:
-                raise LateGuard
+                raise LateGuard(result.failed_guard)
             results.append(result)
         for sql, statements in bulks.items():
             columns = zip(*(statement.params for statement in statements), strict=True)
@@ -196,7 +192,8 @@ async def _apply(connection: Connection, unit: Unit) -> UnitResult:
     """One unit, up to a guard that fails; `rows` tells whether statements came before that."""
     rows: list[list[Row]] = []
     for statement in unit:
-        found = [tuple(row) for row in await connection.fetch(numbered(statement.sql), *statement.params)]
+        sql = numbered(statement.sql if statement.guard is None else told(statement.sql))
+        found = [tuple(row) for row in await connection.fetch(sql, *statement.params)]
         if statement.guard is not None and not found:
             return UnitResult(rows=tuple(rows), failed_guard=statement.guard)
         rows.append(found)
