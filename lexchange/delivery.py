@@ -39,6 +39,12 @@ MEANINGS: dict[AttemptOutcome, Meaning] = {
 
 DEFINITE_ANSWERS = frozenset({AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED})
 
+OUTCOMES = {
+    Verdict.ACCEPTED: AttemptOutcome.ACCEPTED,
+    Verdict.REJECTED: AttemptOutcome.REJECTED,
+    Verdict.UNREADABLE: AttemptOutcome.INVALID_ANSWER,
+}
+
 
 async def deliver(
     attempt: Attempt, post: BuyerCall, values: MappingValues, *, client: BuyerClient, breaker: Breaker, deadline: float
@@ -58,19 +64,32 @@ async def deliver(
     is_cut_short = False  # by the end of the whole delivery, which says nothing of the buyer
     try:
         answer = await client.send(request, deadline=min(deadline, own_deadline))
+        latency_us = _since_us(started_s)
         is_timeout = isinstance(answer, BuyerFailure) and answer.kind is FailureKind.TIMEOUT
         is_cut_short = is_timeout and loop.time() < own_deadline
-        ended = _missed(attempt, answer) if isinstance(answer, BuyerFailure) else _heard(attempt, post, answer)
+        if isinstance(answer, BuyerFailure):
+            ended = _missed(attempt, answer, latency_us)
+        else:
+            ended = _heard(attempt, post, answer, latency_us)
     except Exception as error:  # noqa: BLE001 - bytes may have left: whatever breaks now, the buyer may have the lead
         log_event("post_answer_error", delivery_id=attempt.delivery_id, error=type(error).__name__)
-        detail = "its answer could not be handled"
-        ended = replace(attempt, outcome=AttemptOutcome.INVALID_ANSWER, is_sent=True, detail=detail)
+        ended = replace(
+            attempt,
+            outcome=AttemptOutcome.INVALID_ANSWER,
+            is_sent=True,
+            latency_us=_since_us(started_s),
+            detail="its answer could not be handled",
+        )
     if not is_cut_short:
         breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time())
-    return replace(ended, latency_us=round((time.perf_counter() - started_s) * 1_000_000))
+    return ended
 
 
-def _missed(attempt: Attempt, failure: BuyerFailure) -> Attempt:
+def _since_us(started_s: float) -> int:
+    return round((time.perf_counter() - started_s) * 1_000_000)
+
+
+def _missed(attempt: Attempt, failure: BuyerFailure, latency_us: int) -> Attempt:
     if not failure.is_sent:
         outcome = AttemptOutcome.NOT_SENT
     elif failure.kind is FailureKind.TIMEOUT:
@@ -79,20 +98,17 @@ def _missed(attempt: Attempt, failure: BuyerFailure) -> Attempt:
         outcome = AttemptOutcome.INVALID_ANSWER
     else:
         outcome = AttemptOutcome.BROKEN
-    return replace(attempt, outcome=outcome, is_sent=failure.is_sent, detail=f"{failure.kind}: {failure.detail}")
+    detail = f"{failure.kind}: {failure.detail}"
+    return replace(attempt, outcome=outcome, is_sent=failure.is_sent, latency_us=latency_us, detail=detail)
 
 
-def _heard(attempt: Attempt, post: BuyerCall, answer: BuyerAnswer) -> Attempt:
+def _heard(attempt: Attempt, post: BuyerCall, answer: BuyerAnswer, latency_us: int) -> Attempt:
     reading = post.read(answer)
-    outcome = {
-        Verdict.ACCEPTED: AttemptOutcome.ACCEPTED,
-        Verdict.REJECTED: AttemptOutcome.REJECTED,
-        Verdict.UNREADABLE: AttemptOutcome.INVALID_ANSWER,
-    }[reading.verdict]
     return replace(
         attempt,
-        outcome=outcome,
+        outcome=OUTCOMES[reading.verdict],
         is_sent=True,
+        latency_us=latency_us,
         detail=reading.reason,
         http_status=answer.status,
         answer=answer_text(answer.body, answer.content_type),

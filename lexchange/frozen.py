@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 else:
 
     def replace(value, /, **changes):
-        """As `dataclasses.replace`, for what `frozen` made, at a seventh of its time: a post changes ten values."""
-        copy = _copier(type(value))(value)
-        for name, changed in changes.items():
-            setattr(copy, name, changed)
-        return copy
+        """As `dataclasses.replace`, for what `frozen` made, at a tenth of its time: a post changes seven values."""
+        return _copier(type(value), *changes)(value, **changes)
 
     @functools.cache
-    def _copier(cls: type) -> Callable[[Any], Any]:
-        """A function that copies field by field, written out as the __init__ of a dataclass is."""
-        lines = "".join(f"    copy.{field.name} = value.{field.name}\n" for field in fields(cls))
-        scope: dict[str, Any] = {"make": functools.partial(object.__new__, cls)}
-        exec(f"def copier(value):\n    copy = make()\n{lines}    return copy", scope)  # noqa: S102 - names of fields only
+    def _copier(cls: type, *changed: str) -> Callable[..., Any]:
+        """A function that makes a value with these fields changed, written out as the __init__ of a dataclass is.
+
+        A change of what is no field is refused by the slots of the copy.
+        """
+        kept = [each.name for each in fields(cls) if each.name not in changed]
+        lines = [f"copy_.{name} = value_.{name}" for name in kept] + [f"copy_.{name} = {name}" for name in changed]
+        text = "\n    ".join([f"def copier(value_, {', '.join(changed)}):", "copy_ = make_()", *lines, "return copy_"])
+        scope: dict[str, Any] = {"make_": functools.partial(object.__new__, cls)}
+        exec(text, scope)  # noqa: S102 - names of fields only
         return scope["copier"]

@@ -29,7 +29,7 @@ def offers_of_ping(route: Route, ping: Ping, lead: Lead, *, with_followers: bool
         if live is not None and live.buyer.is_active:
             payout_micros = parts[name].payout_micros
             promised_micros = ping.payout_micros or 0 if payout_micros is None else payout_micros
-            offers.append(_with_held_slots(_offer(route, live, parts[name], promised_micros, lead), ping, lead))
+            offers.append(_with_held_slots(route, _offer(route, live, parts[name], promised_micros, lead), ping, lead))
     if not offers or not with_followers:
         return offers
     for name in _ranked(route, ping, parts):
@@ -103,8 +103,10 @@ def _offer(route: Route, live: LiveBuyer, part: BuyerPing, payout_micros: int, l
     )
 
 
-def _with_held_slots(offer: Offer, ping: Ping, lead: Lead) -> Offer:
+def _with_held_slots(route: Route, offer: Offer, ping: Ping, lead: Lead) -> Offer:
     """A winner's slots of `reserve: ping` are those of the ping's day, whatever day it is posted."""
+    if not route.live.has_holds:
+        return offer
 
     def takes(at_ms: int, reserve: CapReserve) -> tuple[CapTake, ...]:
         live = offer.live

@@ -100,7 +100,7 @@ class Sale:
         self._clock = clock
         self._ids = ids
         self._legs: list[Leg] = []
-        self._unsent: list[Leg] = []  # each offer, as it stands if it never came to be sent
+        self._begun: list[Leg] = []  # each offer with its attempt as it began, whether or not the store has it
 
     async def run(
         self, lead: Lead, offers: Sequence[Offer], rule: SaleRule, on_started: Callable[[Lead], None]
@@ -126,7 +126,6 @@ class Sale:
                 deadline=rule.deadline,
             )
             failpoints.reach("post_answered")
-            lead = replace(lead, attempts=[*lead.attempts[:-1], attempt])
             legs.append(Leg(offer=offer, attempt=attempt))
             following = None
             if _has_place_left(legs, rule):
@@ -145,9 +144,8 @@ class Sale:
                 await self._store.outlast_claim(lead_id)
                 stored = await self._store.audit.find_lead(lead_id)
                 if stored is not None and stored.state in IN_FLIGHT:
-                    known = {leg.attempt.delivery_id: leg for leg in [*self._unsent, *self._legs]}
-                    legs = [known[attempt.delivery_id] for attempt in stored.attempts]
-                    await self._finish(replace(stored, attempts=[leg.attempt for leg in legs]), legs)
+                    known = {leg.attempt.delivery_id: leg for leg in [*map(_unsent, self._begun), *self._legs]}
+                    await self._finish(stored, [known[attempt.delivery_id] for attempt in stored.attempts])
             except StorageError:
                 await asyncio.sleep(MEND_S)
             else:
@@ -178,14 +176,14 @@ class Sale:
         )
         if attempt.outcome in DEFINITE_ANSWERS:
             legs[place] = replace(legs[place], attempt=attempt)
-            await self._finish(_with_attempt(asked, place, attempt), legs, before=(LeadState.UNKNOWN,))
+            await self._finish(asked, legs, before=(LeadState.UNKNOWN,))
 
     async def _claim(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | NotClaimed:
         refused = NotClaimed(reason=Reason.NO_ELIGIBLE_BUYER)
         while waiting:
             offer = waiting.pop(0)
             ahead = [take for other in waiting for take in other.held]  # else the claim would let go of them
-            claimed = self._started(lead, offer, [*self._count_takes(lead), *self._leg_takes(lead, offer), *ahead])
+            claimed = self._started(lead, (), offer, [*self._count_takes(lead), *self._leg_takes(lead, offer), *ahead])
             failpoints.reach("claim_before")
             result = await self._store.claim_lead(
                 claimed,
@@ -224,14 +222,14 @@ class Sale:
         releases = [] if legs[-1].is_kept else self._leg_takes(lead, legs[-1].offer)
         holding = _without(lead.takes, releases)
         kept = [leg.offer for leg in legs if leg.is_kept]
-        while waiting and len(lead.attempts) < rule.max_attempts:
+        while waiting and len(legs) < rule.max_attempts:
             if asyncio.get_running_loop().time() >= rule.deadline:
                 return None
             offer = waiting.pop(0)
             if kept and offer.live.buyer.is_exclusive:
                 continue
             takes = _without(self._leg_takes(lead, offer), offer.held)
-            following = self._started(lead, offer, [*holding, *takes])
+            following = self._started(lead, legs, offer, [*holding, *takes])
             marks = [mark for each in (*kept, offer) for mark in each.fingerprints]
             failpoints.reach("attempt_before")
             result = await self._store.start_attempt(
@@ -244,8 +242,8 @@ class Sale:
                 return None
         return None
 
-    def _started(self, lead: Lead, offer: Offer, takes: list[CapTake]) -> Lead:
-        """The lead with a fresh attempt for this offer, and the slots it then holds."""
+    def _started(self, lead: Lead, legs: Sequence[Leg], offer: Offer, takes: list[CapTake]) -> Lead:
+        """The lead after these legs, with a fresh attempt for this offer, and the slots it then holds."""
         now_ms = self._clock.now_ms()
         attempt = Attempt(
             delivery_id=self._ids.delivery_id(),
@@ -254,8 +252,7 @@ class Sale:
             payout_micros=offer.payout_micros,
             started_ms=now_ms,
         )
-        unsent = replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, detail=STORE_FAILED)
-        self._unsent.append(Leg(offer=offer, attempt=unsent))
+        self._begun.append(Leg(offer=offer, attempt=attempt))
         return replace(
             lead,
             state=LeadState.SENDING,
@@ -264,7 +261,7 @@ class Sale:
             buyer=attempt.buyer,
             price_micros=offer.bid_micros,
             payout_micros=offer.payout_micros,
-            attempts=[*lead.attempts, attempt],
+            attempts=[*(leg.attempt for leg in legs), attempt],
             takes=takes,
         )
 
@@ -305,6 +302,7 @@ class Sale:
             buyer=told.attempt.buyer,
             price_micros=sum(_price_micros(leg) for leg in paying),
             payout_micros=sum(leg.offer.payout_micros for leg in paying),
+            attempts=[leg.attempt for leg in legs],
             takes=kept,
         )
 
@@ -350,6 +348,12 @@ def _legs_of(lead: Lead, offers: Sequence[Offer]) -> list[Leg]:
     legs = [Leg(offer=offered[attempt.buyer], attempt=attempt) for attempt in lead.attempts]
     taken = [take for leg in legs if leg.is_kept for take in leg.offer.takes]
     return legs if not _without(taken, lead.takes) else []
+
+
+def _unsent(begun: Leg) -> Leg:
+    """As it stands if it never came to be sent."""
+    attempt = replace(begun.attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, detail=STORE_FAILED)
+    return replace(begun, attempt=attempt)
 
 
 def _may_repeat(leg: Leg) -> bool:

@@ -127,11 +127,12 @@ def _lead(rows: Sequence[Row]) -> Lead:
 def _stored(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
     """The fields of one ping or lead; its rows differ in their late answers only."""
     *values, record, _ = rows[0]
-    stored: dict[str, Any] = dict(zip(columns, values, strict=True)) | orjson.loads(record)
+    stored: dict[str, Any] = orjson.loads(record)
+    stored.update(zip(columns, values, strict=True))
     stored["is_test"] = bool(stored["is_test"])
     buyers = [_buyer_ping(buyer) for buyer in stored["buyers"]]
     late = {answer.buyer: answer for row in rows if row[-1] for answer in [_buyer_ping(orjson.loads(row[-1]))]}
-    stored["buyers"] = [late.pop(buyer.buyer, buyer) for buyer in buyers] + list(late.values())
+    stored["buyers"] = [late.pop(buyer.buyer, buyer) for buyer in buyers] + list(late.values()) if late else buyers
     return stored
 
 
