@@ -59,11 +59,11 @@ def fill(file: Path, like: Path, count: int, tell: Callable[[int], None]) -> Non
 
 def _examples(like: Path) -> tuple[Ping, Lead]:
     with closing(sqlite3.connect(like)) as connection:
-        leads = rows.leads(connection.execute("SELECT * FROM lead_rows WHERE state = 'delivered' LIMIT 1"))
+        leads = rows.leads(connection.execute("SELECT * FROM lead_rows WHERE state = 'delivered' LIMIT 1").fetchall())
         if not leads:
             raise BenchError("no lead was sold, so there is none to fill a store with")
         found = connection.execute("SELECT * FROM ping_rows WHERE ping_id = ?", (leads[0].ping_id,))
-        return rows.pings(found)[0], leads[0]
+        return rows.pings(found.fetchall())[0], leads[0]
 
 
 def _copies(ping: Ping, lead: Lead, times: Iterable[int]) -> tuple[list[Row], list[Row]]:

@@ -55,8 +55,6 @@ def lead_takes(
     With `reserve` only what is taken at that moment; every cap is taken at exactly one of the two. A counter that
     one cap wants early is taken early for all caps on it.
     """
-    if not caps:
-        return ()
     return _lead_takes(caps, owner, now_ms // MINUTE_MS, zone, amount_micros, src=src, reserve=reserve)
 
 

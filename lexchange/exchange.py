@@ -261,7 +261,8 @@ class Exchange:
             return answers.rejected_post(reason)
         routing = route.live.campaign.routing
         moves_on = AFTER_REJECTION if routing.on_post_reject is OnPostReject.NEXT_BIDDER else frozenset()
-        rule = self._rule(route, moves_on=moves_on, may_pass_over=routing.sell_to > 1)
+        may_hold = route.live.has_holds or ping.config_version != lead.config_version
+        rule = self._rule(route, moves_on=moves_on, may_pass_over=routing.sell_to > 1, may_hold=may_hold)
         offers = offers_of_ping(route, ping, lead, with_followers=bool(moves_on))
         return await self._sell(route, lead, offers, rule, progress)
 
@@ -284,7 +285,9 @@ class Exchange:
         lead = replace(lead, buyers=bids.buyers, seed=bids.seed, turns=bids.turns)
         return await self._sell(route, lead, offers_of_bids(route, bids.ranked, lead), rule, progress)
 
-    def _rule(self, route: Route, *, moves_on: frozenset[AttemptOutcome], may_pass_over: bool) -> SaleRule:
+    def _rule(
+        self, route: Route, *, moves_on: frozenset[AttemptOutcome], may_pass_over: bool, may_hold: bool = False
+    ) -> SaleRule:
         routing = route.live.campaign.routing
         return SaleRule(
             moves_on=moves_on,
@@ -292,6 +295,7 @@ class Exchange:
             sell_to=routing.sell_to,
             max_attempts=routing.max_attempts,
             deadline=asyncio.get_running_loop().time() + routing.post_timeout_ms / 1000,
+            may_hold=may_hold,
         )
 
     async def _sell(

@@ -51,6 +51,7 @@ class SaleRule:
     sell_to: int  # how many buyers may have it
     max_attempts: int
     deadline: float
+    may_hold: bool = False  # slots may be held for its ping: of this configuration, or of the one it was made under
 
 
 @frozen
@@ -192,6 +193,7 @@ class Sale:
                 now_ms=claimed.created_ms,
                 mark=self._mark,
                 held=[*offer.held, *ahead],
+                may_hold=rule.may_hold,
             )
             if result.outcome is ClaimOutcome.CLAIMED:
                 failpoints.reach("claim_committed")
@@ -317,6 +319,8 @@ class Sale:
 
     def _source_takes(self, lead: Lead, payout_micros: int) -> tuple[CapTake, ...]:
         route = self._route
+        if not route.has_lead_caps:
+            return ()
         return lead_takes(route.source.caps, route.owner, lead.created_ms, route.live.zone, payout_micros, src=lead.src)
 
     def _values(self, lead: Lead, offer: Offer) -> MappingValues:

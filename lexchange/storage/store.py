@@ -120,17 +120,18 @@ class Store:
         now_ms: int,
         mark: CallMark | None = None,
         held: Sequence[CapTake] = (),
+        may_hold: bool = True,
     ) -> ClaimResult:
         """Consume the lead's ping (if it has one), take its slots, and store it as it is, usually `sending`.
 
         Guarded by: the ping is offered, unexpired, this source's and of this kind; no equal fingerprint of another
         lead; no cap full. If any fails, nothing has changed. `takes` names every slot the lead needs: those that its
-        ping holds, `held`, are given back in the same step, so they are neither missing nor counted twice. With a
-        `mark` the running call learns its lead, and is guarded too: no repeat has taken it over.
+        ping holds, `held`, are given back in the same step, so they are neither missing nor counted twice, unless it
+        `may_hold` none. With a `mark` the running call learns its lead, and is guarded: no repeat has taken it over.
         """
 
         def unit_of(draws: Sequence[Draw]) -> Unit:
-            return units.claim_lead(lead, draws, fingerprints, now_ms, mark)
+            return units.claim_lead(lead, draws, fingerprints, now_ms, mark, may_hold=may_hold)
 
         result = await self._takes.write(takes, unit_of, freed=held, now_ms=now_ms)
         match result.failed_guard:

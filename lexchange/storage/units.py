@@ -59,13 +59,15 @@ def claim_lead(
     fingerprints: Sequence[Fingerprint],
     now_ms: int,
     mark: CallMark | None,
+    *,
+    may_hold: bool,
 ) -> Unit:
     """Consume the ping, check for duplicates, take the slots, store the lead: in the order of precedence."""
     return (
         *_claim_call(lead, mark),
         *_claim_ping(lead, now_ms),
         *_add_fingerprints(lead, fingerprints),
-        *(release_holds(lead.campaign, lead.ping_id) if draws and lead.ping_id else ()),
+        *(release_holds(lead.campaign, lead.ping_id) if draws and lead.ping_id and may_hold else ()),
         *take_caps(draws),
         Statement(sql=statements.INSERT_LEAD, params=lead_row(lead), is_bulk=True, locks=lead.lead_id),
     )

@@ -1,4 +1,4 @@
-"""What the machine has found: each program is one that Hypothesis printed, made shorter by hand."""
+"""What the machine has found, as programs that Hypothesis printed, made shorter by hand; the last is of ours."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -63,3 +63,15 @@ def test_expired_ping_keeps_no_place_from_a_lead_that_goes_on(machine: Exchangin
     machine.time_passes(20)
     machine.post(email, TAKES | {"acme": "reject"}, Death(), stray="")
     assert ("bright", email) in machine.model.got
+
+
+def test_slot_held_under_the_rules_of_before_is_given_back(machine: Exchanging) -> None:
+    """A reload between a ping and its post costs no slot: what was held goes back, what the lead takes is counted."""
+    machine.teardown()  # opened again under other rules
+    machine.open(replace(RULES, cap=2, reserve="ping"))
+    bright_alone = dict.fromkeys(BUYERS, "no_bid") | {"bright": 8_000_000}
+    email = machine.ping("3105550101", bright_alone, is_test=False, death=Death())
+    machine.model.rules = replace(RULES, cap=2)
+    machine.stage.stage.reload(machine.model.rules)
+    machine.post(email, TAKES, Death(), stray="")
+    machine.store_is_as_the_model_says()
