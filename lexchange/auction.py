@@ -183,7 +183,9 @@ class Auction:
 
     async def _send(self, request: BuyerRequest, hear: Hear, until: float) -> None:
         """As there is no free connection, somebody has to wait for one."""
-        hear(await self._client.send(request, deadline=until))
+        stop = await self._client.send_soon(request, hear, deadline=until)
+        if stop is not None and not self._settled.done():
+            self._stops.append(stop)
 
     # ---- hearing ----
 
