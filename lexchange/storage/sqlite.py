@@ -206,7 +206,10 @@ def _apply_all(connection: sqlite3.Connection, units: list[Unit]) -> list[UnitRe
             if statement.is_bulk:
                 bulks.setdefault(statement.sql, []).append(statement)
                 rows.append(())
-            elif (found := _execute(connection, statement)) is not None:
+                continue
+            cursor = connection.execute(statement.sql, statement.params)
+            found = cursor.fetchall()
+            if found or statement.guard is None or cursor.rowcount > 0:
                 rows.append(found)
             elif rows:
                 raise LateGuard(statement.guard)
@@ -234,13 +237,6 @@ def _apply_each(connection: sqlite3.Connection, units: list[Unit]) -> list[UnitR
             results.append(UnitResult(failed_guard=error.guard) if isinstance(error, LateGuard) else _failure(error))
         connection.execute("RELEASE unit")
     return results
-
-
-def _execute(connection: sqlite3.Connection, statement: Statement) -> Sequence[Row] | None:
-    """The rows of a statement; None when its guard fails."""
-    cursor = connection.execute(statement.sql, statement.params)
-    rows = cursor.fetchall()
-    return rows if rows or statement.guard is None or cursor.rowcount > 0 else None
 
 
 def _insert(connection: sqlite3.Connection, sql: str, statements: Sequence[Statement]) -> None:
