@@ -12,7 +12,7 @@ from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint, scope_key
 from lexchange.eligibility import Moment, first_skip
 from lexchange.frozen import frozen
-from lexchange.lead import BuyerPing, CapTake, PingOutcome, SkipReason
+from lexchange.lead import BuyerPing, CapTake, PingOutcome, SkipReason, make_buyer_ping
 from lexchange.rates import RateWindow
 from lexchange.reasons import Reason
 from lexchange.routing import Bidder
@@ -74,7 +74,7 @@ class Market:
             if skip is None:
                 turnout.asked.append(live)
             else:
-                turnout.skipped[name] = BuyerPing(
+                turnout.skipped[name] = make_buyer_ping(
                     buyer=name, outcome=PingOutcome.NOT_ASKED, skip=skip[0], detail=skip[1]
                 )
         return turnout

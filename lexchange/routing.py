@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from lexchange.campaign import BidAdjustment, Buyer, RoutingMode
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, maker
 from lexchange.money import MAX_MICROS
 
 
@@ -30,7 +30,7 @@ class Bidder:
     @classmethod
     def of(cls, buyer: Buyer, bid_micros: int, turns: Mapping[str, int]) -> "Bidder":
         """A buyer with his bid; `turns` are the last sales of all."""
-        return cls(
+        return _make_bidder(
             buyer=buyer.buyer,
             bid_micros=bid_micros,
             priority=buyer.priority,
@@ -47,6 +47,8 @@ class Bidder:
         factor = self.adjustment.factor
         return bid_micros * factor.numerator // factor.denominator + self.adjustment.amount_micros
 
+
+_make_bidder = maker(Bidder)
 
 Place: TypeAlias = tuple[int | float | str, ...]
 PlaceOf: TypeAlias = Callable[[Bidder, int, int], Place]  # buyer, bid in micros, seed
