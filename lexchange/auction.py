@@ -29,7 +29,7 @@ from lexchange.frozen import frozen, replace
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from lexchange.money import format_micros
-from lexchange.routing import Bidder, Place, can_still_win, place
+from lexchange.routing import Bidder, Place, bar_of, can_still_win, place
 from lexchange.telemetry import log_event
 
 FAILURES = {
@@ -113,7 +113,7 @@ class Auction:
         self._unheard = 0  # of those, timed out or not
         self._all_heard: asyncio.Future[None] | None = None
         self._bids: list[tuple[Place, Bidder]] = []  # best first
-        self._bar: Place | None = None  # what a bid has to beat, once as many have bid as may share the lead
+        self._bar: Place | None = None  # what a bid has to beat; None: any may win
         self._late: list[BuyerPing] = []
         self.pings: dict[str, BuyerPing] = {}
 
@@ -273,8 +273,7 @@ class Auction:
         terms = self._terms
         bidder = Bidder.of(buyer, bid_micros, terms.turns)
         insort(self._bids, (place(terms.routing.mode, bidder, terms.seed), bidder))
-        if len(self._bids) >= terms.routing.sell_to:
-            self._bar = self._bids[terms.routing.sell_to - 1][0]
+        self._bar = bar_of(terms.routing.mode, self._bids, terms.routing.sell_to)
 
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
