@@ -52,6 +52,7 @@ class Terms:
     seed: int
     turns: dict[str, int]
     deadline: float | None
+    hears_all: bool = False  # the lead may come to every bidder, one after the other, so each bid counts
 
 
 @frozen
@@ -273,7 +274,8 @@ class Auction:
         terms = self._terms
         bidder = Bidder.of(buyer, bid_micros, terms.turns)
         insort(self._bids, (place(terms.routing.mode, bidder, terms.seed), bidder))
-        self._bar = bar_of(terms.routing.mode, self._bids, terms.routing.sell_to)
+        if not terms.hears_all:
+            self._bar = bar_of(terms.routing.mode, self._bids, terms.routing.sell_to)
 
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
