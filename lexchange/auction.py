@@ -185,11 +185,13 @@ class Auction:
     async def _send(self, request: BuyerRequest, hear: Hear, until: float) -> None:
         """As there is no free connection, somebody has to wait for one. Whatever breaks meanwhile, he is heard of."""
         try:
-            answer = await self._client.send(request, deadline=until)
+            stop = await self._client.send_soon(request, hear, deadline=until)
         except Exception as error:  # noqa: BLE001 - else the auction would wait for him in vain, and for his late answer
             log_event("ping_call_error", error=type(error).__name__)
-            answer = BuyerFailure(kind=FailureKind.MALFORMED, is_sent=True, detail="the call could not be made")
-        hear(answer)
+            hear(BuyerFailure(kind=FailureKind.MALFORMED, is_sent=True, detail="the call could not be made"))
+            return
+        if stop is not None and not self._settled.done():
+            self._stops.append(stop)
 
     # ---- hearing ----
 

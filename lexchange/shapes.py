@@ -2,10 +2,13 @@
 
 A source sends the same fields in every call, so their check is compiled: one regular expression for all of their
 values, a line each. It knows what is plainly right, as nearly everything is; the rest is looked at field by field.
+A protobuf map comes in whatever order its sender's hash table has that day, so a shape is a set of names, in no order.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import TypeAlias
 
 from lexchange.campaign import FieldSpec, FieldType
 from lexchange.field_types import PLAIN
@@ -14,6 +17,8 @@ MOST_SHAPES = 64  # of a schema, and a bound: each takes some ms to compile
 MOST_ENUM_CHARACTERS = 1_000  # of a list that is in a regular expression
 _TEXT = r" *[^\x00-\x20\x7f][^\x00-\x1f\x7f]*"  # not blank, on one line
 
+_Values: TypeAlias = Callable[[Mapping[str, str]], tuple[str, ...]]
+
 
 class Shapes:
     """One schema's. `patterns` say what a plain value of each field looks like."""
@@ -21,31 +26,42 @@ class Shapes:
     def __init__(self, patterns: Mapping[str, str], most_characters: int) -> None:
         self._patterns = patterns
         self._most_characters = most_characters
-        self._shapes: dict[tuple[str, ...], re.Pattern[str]] = {}
+        self._shapes: dict[frozenset[str], tuple[_Values, re.Pattern[str]]] = {}
 
     def is_plain(self, data: Mapping[str, str]) -> bool:
         """Whether all fields are known and all values short, printable, not blank, and right for their type.
 
         False says nothing: all may be so even then.
         """
-        names, values = tuple(data), data.values()
+        names = frozenset(data)
         shape = self._shapes.get(names) or self._learn(names)
+        if shape is None:
+            return False
+        read, pattern = shape
+        values = read(data)
         text = "\n".join(values)
         return (
-            shape is not None
-            and len(text) <= self._most_characters
-            and shape.match(text) is not None
+            len(text) <= self._most_characters
+            and pattern.match(text) is not None
             and (text.isascii() or "".join(values).isprintable())
         )
 
-    def _learn(self, names: tuple[str, ...]) -> re.Pattern[str] | None:
-        if not names or len(self._shapes) >= MOST_SHAPES or not self._patterns.keys() >= set(names):
+    def _learn(self, names: frozenset[str]) -> tuple[_Values, re.Pattern[str]] | None:
+        if not names or len(self._shapes) >= MOST_SHAPES or not self._patterns.keys() >= names:
             return None
+        ordered = sorted(names)
         # A line that has matched is never gone back into: the time taken is what each line takes for itself.
-        lines = [rf"(?>(?:{self._patterns[name]})\n)" for name in names[:-1]]
-        last = rf"(?>(?:{self._patterns[names[-1]]})\Z)"
-        self._shapes[names] = shape = re.compile("".join([*lines, last]))
+        lines = [rf"(?>(?:{self._patterns[name]})\n)" for name in ordered[:-1]]
+        last = rf"(?>(?:{self._patterns[ordered[-1]]})\Z)"
+        shape = self._shapes[names] = (_reader(ordered), re.compile("".join([*lines, last])))
         return shape
+
+
+def _reader(names: list[str]) -> _Values:
+    """What takes the values of these fields out of data, as a tuple even of one."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda data: (data[names[0]],)
 
 
 def plain_pattern(field: FieldSpec) -> str:

@@ -97,10 +97,33 @@ class BuyerClient:
         failpoints.reach("request_sent")
         return partial(connection.abandon, hear)
 
+    async def send_soon(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
+        """As `send_at_once`, having waited for a connection; without one `hear` is told why, and None returned."""
+        if request.oauth2 is not None:
+            hear(await self._send_with_token(request, request.oauth2, deadline))
+            return None
+        stop = await self._start(request, hear, deadline)
+        if isinstance(stop, BuyerFailure):
+            hear(stop)
+            return None
+        return stop
+
     async def send(self, request: BuyerRequest, *, deadline: float) -> Outcome:
         """Send once; `deadline` is on the loop's clock. Raises nothing but CancelledError, which ends the call."""
         if request.oauth2 is not None:
             return await self._send_with_token(request, request.oauth2, deadline)
+        call: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        stop = await self._start(request, partial(_settle, call), deadline)
+        if isinstance(stop, BuyerFailure):
+            return stop
+        try:
+            return await call
+        except asyncio.CancelledError:
+            stop()
+            raise
+
+    async def _start(self, request: BuyerRequest, hear: Hear, deadline: float) -> Stop | BuyerFailure:
+        """Wait for a connection, then send; a failure says that nothing was sent, and `hear` is not told."""
         try:
             head, message, pool = self._prepare(request)
         except ValueError as error:
@@ -116,16 +139,9 @@ class BuyerClient:
         if now >= deadline:
             pool.give_back(connection)
             return not_sent(FailureKind.TIMEOUT, "the deadline passed before anything was sent")
-        call: asyncio.Future[Outcome] = loop.create_future()
-        hear = partial(_settle, call)
         connection.start(message, hear, deadline, head.is_head, head.is_last)
-        del message  # a call that waits keeps no copy of the lead
         failpoints.reach("request_sent")
-        try:
-            return await call
-        except asyncio.CancelledError:
-            connection.abandon(hear)
-            raise
+        return partial(connection.abandon, hear)
 
     def _prepare(self, request: BuyerRequest) -> tuple[Head, bytes, Pool]:
         """The request as bytes, and where connections for it are; raises ValueError for one that may not be sent."""

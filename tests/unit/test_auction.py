@@ -9,6 +9,7 @@ import pytest
 from lexchange.auction import Auction, Terms
 from lexchange.background import Background
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
+from lexchange.buyers.connection import Hear
 from lexchange.buyers.mapping import MappingValues
 from lexchange.campaign import (
     AnswerRule,
@@ -23,6 +24,8 @@ from lexchange.config import Limits
 from lexchange.errors import StorageError
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
+from tests.buyers.calls import buyer_client, cancelled, request, until
+from tests.buyers.raw_buyer import Line, raw_buyer
 from tests.unit.examples import DATA, NOW_MS, a_buyer, a_route, an_endpoint
 
 SLOW_S = 0.25
@@ -46,27 +49,28 @@ class FakeClient:
         self._delays_s = delays_s
         self.asked: list[str] = []
 
-    def send_at_once(self, request: BuyerRequest, hear: object, *, deadline: float) -> None:
+    def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> None:
         """Never: no connection is free."""
 
-    async def send(self, request: BuyerRequest, *, deadline: float) -> BuyerAnswer | BuyerFailure:
+    async def send_soon(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> None:
         name = request.endpoint.host.removesuffix(".example")
         self.asked.append(name)
         try:
             async with asyncio.timeout_at(deadline):
                 await asyncio.sleep(self._delays_s.get(name, 0))
         except TimeoutError:
-            return BuyerFailure(kind=FailureKind.TIMEOUT, is_sent=True, detail="no answer in time")
-        if isinstance(reply := self._replies[name], Exception):
-            raise reply
-        return reply
+            hear(BuyerFailure(kind=FailureKind.TIMEOUT, is_sent=True, detail="no answer in time"))
+        else:
+            if isinstance(reply := self._replies[name], Exception):
+                raise reply
+            hear(reply)
 
 
 class Held:
     """An auction that was held: who bid, best first; what became of each buyer; what came late."""
 
-    def __init__(self, client: FakeClient, *, late_error: Exception | None = None) -> None:
-        self.client = client
+    def __init__(self, client: FakeClient | BuyerClient, *, late_error: Exception | None = None) -> None:
+        self.client = cast(BuyerClient, client)
         self.background = Background()
         self.late: list[BuyerPing] = []
         self.ranked: list[str] = []
@@ -94,7 +98,7 @@ class Held:
                 turns={},
                 deadline=None if left_s is None else now_s + left_s,
             ),
-            client=cast(BuyerClient, self.client),
+            client=self.client,
             limits=Limits(late_grace_ms=500),
             background=self.background,
             gates=Gates(lambda *_: None),
@@ -122,7 +126,7 @@ async def hold(
 
 
 def pinged_by(timeout_ms: int, name: str = "slow", **changes: Any) -> Buyer:
-    return a_buyer(name, ping=an_endpoint(name, timeout_ms=timeout_ms), **changes)
+    return a_buyer(name, ping=an_endpoint(name, timeout_ms=timeout_ms, **changes))
 
 
 # ----------------------------------------------------------------------------------------------- the winner
@@ -212,8 +216,9 @@ async def test_callers_deadline_bounds_the_auction() -> None:
 )
 async def test_buyer_is_asked_when_there_is_time_for_an_answer(left_s: float, timeout_ms: int, is_asked: bool) -> None:
     """Less than 50 ms, or than his own shorter time-out, are not worth a call: 30 ms are ours."""
-    held = await hold([pinged_by(timeout_ms, "a")], {"a": bid(5)}, left_s=left_s)
-    assert (held.client.asked == ["a"]) is is_asked
+    client = FakeClient({"a": bid(5)}, {})
+    held = await Held(client).run([pinged_by(timeout_ms, "a")], left_s=left_s)
+    assert (client.asked == ["a"]) is is_asked
     assert (held.pings["a"].skip is SkipReason.NO_TIME) is not is_asked
 
 
@@ -303,8 +308,9 @@ async def test_latin_1_answer_is_stored_as_the_text_it_is() -> None:
 async def test_unmappable_lead_is_not_sent() -> None:
     """A buyer who cannot have the lead as he wants it is not asked, and the reason names his field."""
     fields = (MappedField(path="zip", sources=("lead.email",), cast=Cast.INTEGER),)
-    held = await hold([a_buyer("a", ping=an_endpoint("a", fields=fields))], {})
-    assert held.client.asked == []
+    client = FakeClient({}, {})
+    held = await Held(client).run([a_buyer("a", ping=an_endpoint("a", fields=fields))])
+    assert client.asked == []
     assert held.pings["a"].skip is SkipReason.UNMAPPABLE
     assert held.pings["a"].detail == "zip: lead.email cannot be sent as integer"
 
@@ -345,3 +351,31 @@ async def test_answer_of_the_turn_that_decides_is_late_and_kept() -> None:
     assert held.outcomes() == {"a": PingOutcome.BID, "b": PingOutcome.OPEN}
     await held.background.drain(1)
     assert [(ping.buyer, ping.outcome) for ping in held.late] == [("b", PingOutcome.LATE)]
+
+
+# ------------------------------------------------------------------------------------------------- cancelling
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_cancelled_auction_drops_its_calls(is_open) -> None:
+    """Whoever asks no longer listens: the calls end, on a connection that was free and on one opened for this."""
+    dropped: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        if is_open:
+            await line.read()
+            await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+        await line.read()
+        dropped.append(await line.read())
+
+    async with raw_buyer(script) as buyer, buyer_client() as client:
+        if is_open:
+            await client.send(request(buyer.url), deadline=asyncio.get_running_loop().time() + 1)
+        held = Held(client)
+        auction = asyncio.create_task(held.run([pinged_by(5_000, url=buyer.url)]))
+        await until(lambda: len(buyer.requests) == 1 + is_open)
+        await cancelled(auction)
+        await until(lambda: dropped)
+        assert buyer.connection_count == 1
+        await held.background.drain(1)
+    assert dropped == [b""]
