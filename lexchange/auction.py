@@ -29,7 +29,7 @@ from lexchange.frozen import frozen, replace
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason, make_buyer_ping
 from lexchange.money import format_micros
-from lexchange.routing import Bidder, Place, can_still_win, place
+from lexchange.routing import Bidder, Place, bar_of, can_still_win, place
 from lexchange.telemetry import log_event
 
 # Python 3.11 looks members up in an enum's namespace in four times the time of a name of the module's.
@@ -56,6 +56,7 @@ class Terms:
     seed: int
     turns: dict[str, int]
     deadline: float | None
+    hears_all: bool = False  # the lead may come to every bidder, one after the other, so each bid counts
 
 
 @frozen
@@ -116,7 +117,7 @@ class Auction:
         self._unheard = 0  # of those, timed out or not
         self._all_heard: asyncio.Future[None] | None = None
         self._bids: list[tuple[Place, Bidder]] = []  # best first
-        self._bar: Place | None = None  # what a bid has to beat, once as many have bid as may share the lead
+        self._bar: Place | None = None  # what a bid has to beat; None: any may win
         self._late: list[BuyerPing] = []
         self.pings: dict[str, BuyerPing] = {}
 
@@ -186,8 +187,13 @@ class Auction:
         self._stops.append(stop or self._background.spawn(self._send(request, hear, until)).cancel)
 
     async def _send(self, request: BuyerRequest, hear: Hear, until: float) -> None:
-        """As there is no free connection, somebody has to wait for one."""
-        stop = await self._client.send_soon(request, hear, deadline=until)
+        """As there is no free connection, somebody has to wait for one. Whatever breaks meanwhile, he is heard of."""
+        try:
+            stop = await self._client.send_soon(request, hear, deadline=until)
+        except Exception as error:  # noqa: BLE001 - else the auction would wait for him in vain, and for his late answer
+            log_event("ping_call_error", error=type(error).__name__)
+            hear(BuyerFailure(kind=FailureKind.MALFORMED, is_sent=True, detail="the call could not be made"))
+            return
         if stop is not None and not self._settled.done():
             self._stops.append(stop)
 
@@ -279,8 +285,8 @@ class Auction:
         terms = self._terms
         bidder = Bidder.of(buyer, bid_micros, terms.turns)
         insort(self._bids, (place(terms.routing.mode, bidder, terms.seed), bidder))
-        if len(self._bids) >= terms.routing.sell_to:
-            self._bar = self._bids[terms.routing.sell_to - 1][0]
+        if not terms.hears_all:
+            self._bar = bar_of(terms.routing.mode, self._bids, terms.routing.sell_to)
 
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""

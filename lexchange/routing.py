@@ -64,6 +64,20 @@ def rank(mode: RoutingMode, bidders: Iterable[Bidder], seed: int) -> list[Bidder
     return sorted(bidders, key=lambda bidder: place(mode, bidder, seed))
 
 
+def bar_of(mode: RoutingMode, bids: Sequence[tuple[Place, Bidder]], sell_to: int) -> Place | None:
+    """What a further bid has to stand before to change who is chosen, of the bids best first; None: any bid might.
+
+    An exclusive buyer takes no place among those who share. Where he stands first and has it alone, only who stands
+    before him matters; by highest_bid it takes all of them to tell.
+    """
+    if sell_to == 1:
+        return bids[0][0] if bids else None
+    if mode is not RoutingMode.HIGHEST_BID and bids and bids[0][1].is_exclusive:
+        return bids[0][0]
+    shared = [place for place, bidder in bids if not bidder.is_exclusive]
+    return shared[sell_to - 1] if len(shared) >= sell_to else None
+
+
 def can_still_win(mode: RoutingMode, open_buyer: Bidder, bar: Place | None, seed: int) -> bool:
     """Whether a buyer who has not answered could still stand before `bar`. His `bid_micros` does not count."""
     return bar is None or ROUTING_MODES[mode](open_buyer, MAX_MICROS, seed) < bar

@@ -163,8 +163,8 @@ class AnswerReader:
         """Take what arrived; returns the outcome once it is certain."""
         if self._wire_bytes:
             return self._read(data)
-        head, _, body = data.partition(b"\r\n\r\n")
-        known = self._known_heads.get(head)
+        head, end, body = data.partition(b"\r\n\r\n")
+        known = self._known_heads.get(head) if end else None
         if known is not None and known.body_bytes == len(body) and not self._is_head:
             self.is_reusable = not self._is_last
             return make_answer(status=known.status, content_type=known.content_type, body=body)

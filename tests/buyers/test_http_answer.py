@@ -224,6 +224,15 @@ def test_known_head_reads_the_same_when_it_comes_again():
     )
 
 
+@pytest.mark.parametrize(("wire", "expected"), [row[1:3] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_known_head_is_no_answer_before_its_end_has_come(wire, expected):
+    """The empty line that ends a head may come by itself, and even an answer without a body has one."""
+    known: KnownHeads = {}
+    assert read(*wire, known=known)[0] == expected
+    for place in range(1, len(wire[0])):
+        assert read(wire[0][:place], known=known) == read(wire[0][:place])
+
+
 @pytest.mark.parametrize(
     "wire",
     [
