@@ -81,6 +81,7 @@ class ClientLimits:
 MAX_WIRE_FACTOR = 8
 MAX_INTERIM_ANSWERS = 8
 KEEPALIVE_RESERVE_S = 1.0
+BODILESS = (204, 304)
 MAX_KNOWN_HEADS = 1_024
 MAX_KNOWN_HEAD_BYTES = 1_024
 
@@ -293,6 +294,8 @@ class AnswerReader:
             self._has_length = True
             if coding.lower() != b"chunked" or b"Content-Length" in headers:
                 self._refuse(_malformed("a Transfer-Encoding other than chunked"))
+            if self._status in BODILESS:
+                self._is_last = True  # a body may come all the same, where the next answer should begin
         if timeout := _KEEPALIVE_TIMEOUT.search(headers.get(b"Keep-Alive", b"")):
             # Leave an idle connection before the buyer does: a request on its way to a closing one is lost.
             self.keepalive_s = min(self._limits.keepalive_s, int(timeout[1]) - KEEPALIVE_RESERVE_S)

@@ -48,6 +48,7 @@ ANSWERS: list[tuple[str, list[bytes], BuyerAnswer, bool]] = [
     ),
     ("Chunked in capitals", [OK + b"transfer-encoding: CHUNKED\r\n\r\n1\r\na\r\n0\r\n\r\n"], answer(200, b"a"), True),
     ("identity", [OK + b"Content-Encoding: identity\r\nContent-Length: 2\r\n\r\nok"], answer(200, b"ok"), True),
+    ("chunks that should not be", [b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n"], answer(204, b""), False),
     ("no length, then the end", [OK + b"\r\nuntil the end", b""], answer(200, b"until the end"), False),
     ("no body, then the end", [OK + b"\r\n", b""], answer(200, b""), False),
     ("HTTP/1.0", [b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"], answer(200, b"ok"), False),
