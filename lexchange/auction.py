@@ -27,18 +27,22 @@ from lexchange.config import Limits
 from lexchange.errors import StorageError
 from lexchange.frozen import frozen, replace
 from lexchange.gates import Gates
-from lexchange.lead import BuyerPing, PingOutcome, SkipReason
+from lexchange.lead import BuyerPing, PingOutcome, SkipReason, make_buyer_ping
 from lexchange.money import format_micros
-from lexchange.routing import Bidder, Place, can_still_win, place
+from lexchange.routing import Bidder, Place, bar_of, can_still_win, place
 from lexchange.telemetry import log_event
 
+# Python 3.11 looks members up in an enum's namespace in four times the time of a name of the module's.
+BID, TIMED_OUT = PingOutcome.BID, PingOutcome.TIMED_OUT
+ACCEPTED = Verdict.ACCEPTED
+
 FAILURES = {
-    FailureKind.TIMEOUT: PingOutcome.TIMED_OUT,
+    FailureKind.TIMEOUT: TIMED_OUT,
     FailureKind.MALFORMED: PingOutcome.INVALID_ANSWER,
     FailureKind.TOO_LARGE: PingOutcome.INVALID_ANSWER,
 }
 
-READABLE = frozenset({PingOutcome.BID, PingOutcome.NO_BID, PingOutcome.BELOW_FLOOR})  # a no is a sign of health, too
+READABLE = frozenset({BID, PingOutcome.NO_BID, PingOutcome.BELOW_FLOOR})  # a no is a sign of health, too
 
 
 @frozen
@@ -52,6 +56,7 @@ class Terms:
     seed: int
     turns: dict[str, int]
     deadline: float | None
+    hears_all: bool = False  # the lead may come to every bidder, one after the other, so each bid counts
 
 
 @frozen
@@ -102,9 +107,8 @@ class Auction:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         # What the caller's deadline leaves to buyers.
-        self._left_ms = inf
-        if terms.deadline is not None:
-            self._left_ms = (terms.deadline - self._started) * 1000 - limits.answer_reserve_ms
+        self._latest = inf if terms.deadline is None else terms.deadline - limits.answer_reserve_ms / 1000
+        self._left_ms = (self._latest - self._started) * 1000
         self._started_s = time.perf_counter()  # for latencies: the loop's clock may tick in milliseconds
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[str, Asked] = {}  # not answered, not timed out
@@ -113,7 +117,7 @@ class Auction:
         self._unheard = 0  # of those, timed out or not
         self._all_heard: asyncio.Future[None] | None = None
         self._bids: list[tuple[Place, Bidder]] = []  # best first
-        self._bar: Place | None = None  # what a bid has to beat, once as many have bid as may share the lead
+        self._bar: Place | None = None  # what a bid has to beat; None: any may win
         self._late: list[BuyerPing] = []
         self.pings: dict[str, BuyerPing] = {}
 
@@ -157,7 +161,7 @@ class Auction:
 
     def _build(self, buyer: Buyer, ping: BuyerCall) -> BuyerRequest | None:
         """The request to send; None, with the reason kept, when this buyer cannot be asked."""
-        if self._left_ms < min(self._limits.ping_timeout_floor_ms, ping.delivery.timeout_ms):
+        if self._left_ms < self._limits.ping_timeout_floor_ms and self._left_ms < ping.delivery.timeout_ms:
             self._skip(buyer, SkipReason.NO_TIME, f"{max(0, self._left_ms):.0f} ms left")
             return None
         try:
@@ -170,9 +174,10 @@ class Auction:
         self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=PingOutcome.NOT_ASKED, skip=skip, detail=detail)
 
     def _ask(self, live: LiveBuyer, ping: BuyerCall, request: BuyerRequest, breaker: Breaker) -> None:
-        own_ms = min(ping.delivery.timeout_ms, self._terms.routing.ping_timeout_ms)
-        deadline = self._started + min(own_ms, self._left_ms) / 1000
-        asked = Asked(live, breaker, self._started + own_ms / 1000)
+        own_ms, most_ms = ping.delivery.timeout_ms, self._terms.routing.ping_timeout_ms
+        own_deadline = self._started + (own_ms if own_ms < most_ms else most_ms) / 1000
+        deadline = own_deadline if own_deadline < self._latest else self._latest
+        asked = Asked(live, breaker, own_deadline)
         self._open[live.buyer.buyer] = asked
         self._timers.setdefault(deadline, []).append(asked)
         self._unheard += 1
@@ -182,8 +187,13 @@ class Auction:
         self._stops.append(stop or self._background.spawn(self._send(request, hear, until)).cancel)
 
     async def _send(self, request: BuyerRequest, hear: Hear, until: float) -> None:
-        """As there is no free connection, somebody has to wait for one."""
-        stop = await self._client.send_soon(request, hear, deadline=until)
+        """As there is no free connection, somebody has to wait for one. Whatever breaks meanwhile, he is heard of."""
+        try:
+            stop = await self._client.send_soon(request, hear, deadline=until)
+        except Exception as error:  # noqa: BLE001 - else the auction would wait for him in vain, and for his late answer
+            log_event("ping_call_error", error=type(error).__name__)
+            hear(BuyerFailure(kind=FailureKind.MALFORMED, is_sent=True, detail="the call could not be made"))
+            return
         if stop is not None and not self._settled.done():
             self._stops.append(stop)
 
@@ -203,7 +213,7 @@ class Auction:
             self._keep_late(ping)
         else:
             self.pings[name] = ping
-            if ping.outcome is PingOutcome.BID:
+            if ping.outcome is BID:
                 self._bid(asked.live.buyer, ping.bid_micros or 0)
             self._settle_if_certain()
         if self._all_heard is not None and not self._unheard:
@@ -238,7 +248,7 @@ class Auction:
         A time-out that was the caller's says nothing of the buyer.
         """
         breaker, now = asked.breaker, self._loop.time()
-        if breaker is None or (outcome is PingOutcome.TIMED_OUT and now < asked.own_deadline):
+        if breaker is None or (outcome is TIMED_OUT and now < asked.own_deadline):
             return
         asked.breaker = None
         breaker.record(outcome in READABLE and now <= asked.own_deadline, now)
@@ -247,8 +257,8 @@ class Auction:
         for asked in of_one_time:
             name = asked.live.buyer.buyer
             if self._open.pop(name, None):
-                self._tell_breaker(asked, PingOutcome.TIMED_OUT)
-                self.pings[name] = self._unanswered(name, PingOutcome.TIMED_OUT)
+                self._tell_breaker(asked, TIMED_OUT)
+                self.pings[name] = self._unanswered(name, TIMED_OUT)
         self._settle_if_certain()
 
     def _settle_if_certain(self) -> None:
@@ -275,15 +285,15 @@ class Auction:
         terms = self._terms
         bidder = Bidder.of(buyer, bid_micros, terms.turns)
         insort(self._bids, (place(terms.routing.mode, bidder, terms.seed), bidder))
-        if len(self._bids) >= terms.routing.sell_to:
-            self._bar = self._bids[terms.routing.sell_to - 1][0]
+        if not terms.hears_all:
+            self._bar = bar_of(terms.routing.mode, self._bids, terms.routing.sell_to)
 
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
         assert buyer.bid_micros is not None
         outcome, detail, bid_micros = self._price(buyer.bid_micros, "fixed bid")
         self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=outcome, detail=detail, bid_micros=bid_micros)
-        if outcome is PingOutcome.BID:
+        if outcome is BID:
             self._bid(buyer, buyer.bid_micros)
 
     # ---- one buyer's part ----
@@ -297,7 +307,7 @@ class Auction:
         assert live.ping is not None
         outcome, detail, bid_micros = self._judge(live.buyer, live.ping.read(answer))
         text = answer_text(answer.body, answer.content_type)
-        return BuyerPing(
+        return make_buyer_ping(
             buyer=name,
             outcome=outcome,
             detail=detail,
@@ -305,7 +315,7 @@ class Auction:
             asked_ms=self._terms.values.now_ms,
             latency_us=self._latency_us(),
             http_status=answer.status,
-            answer=text if outcome is PingOutcome.BID else text[: self._limits.stored_answer_bytes],
+            answer=text if outcome is BID else text[: self._limits.stored_answer_bytes],
             content_type=answer.content_type,
         )
 
@@ -322,9 +332,9 @@ class Auction:
         return round((time.perf_counter() - self._started_s) * 1_000_000)
 
     def _judge(self, buyer: Buyer, reading: Reading) -> Judged:
-        if reading.verdict is Verdict.UNREADABLE:
-            return PingOutcome.INVALID_ANSWER, reading.reason or "the answer could not be read", None
-        if reading.verdict is Verdict.REJECTED:
+        if reading.verdict is not ACCEPTED:
+            if reading.verdict is Verdict.UNREADABLE:
+                return PingOutcome.INVALID_ANSWER, reading.reason or "the answer could not be read", None
             return PingOutcome.NO_BID, reading.reason, None
         if reading.bid_problem:
             return PingOutcome.NO_BID, reading.bid_problem, None
@@ -340,4 +350,4 @@ class Auction:
             return PingOutcome.BELOW_FLOOR, f"under min_bid {format_micros(floor)}", bid_micros
         if bid_micros < self._terms.least_bid_micros:
             return PingOutcome.BELOW_FLOOR, "does not cover the source's payout", bid_micros
-        return PingOutcome.BID, detail, bid_micros
+        return BID, detail, bid_micros

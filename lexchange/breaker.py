@@ -25,6 +25,11 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"  # one call is let through
 
 
+# Python 3.11 looks members up in an enum's namespace in four times the time of a name of the module's.
+CLOSED, OPEN, HALF_OPEN = BreakerState
+DISABLED = BreakerMode.DISABLED
+
+
 class BreakerStage(StrEnum):
     """Pings and posts of a buyer have a breaker each."""
 
@@ -59,7 +64,7 @@ class Breaker:
 
     def __init__(self, rule: BreakerRule, on_change: OnChange) -> None:
         self.rule = rule
-        self.state = BreakerState.CLOSED
+        self.state = CLOSED
         self.why = ""
         self.retry_at = 0.0  # while open: when a call may find out
         self._on_change = on_change
@@ -71,9 +76,9 @@ class Breaker:
 
     def stops(self, now: float) -> bool:
         """Whether a call would be refused now. Asks for nothing."""
-        if self.state is BreakerState.CLOSED or self.rule.mode is not BreakerMode.ENFORCE:
+        if self.state is CLOSED or self.rule.mode is not BreakerMode.ENFORCE:
             return False
-        return now < (self.retry_at if self.state is BreakerState.OPEN else self._probe_until)
+        return now < (self.retry_at if self.state is OPEN else self._probe_until)
 
     @property
     def told(self) -> str:
@@ -82,20 +87,20 @@ class Breaker:
 
     def admit(self, now: float) -> bool:
         """Whether a call may be made now; once the pause is over the first one is the probe."""
-        if self.state is BreakerState.CLOSED:
+        if self.state is CLOSED:
             return True
         if self.stops(now):
             return False
-        if self.state is BreakerState.HALF_OPEN or now >= self.retry_at:
+        if self.state is HALF_OPEN or now >= self.retry_at:
             self._probe_until = now + PROBE_S
-            self._change(BreakerState.HALF_OPEN)
+            self._change(HALF_OPEN)
         return True
 
     def record(self, is_ok: bool, now: float) -> None:
         """What came of a call that was admitted."""
-        if self.rule.mode is BreakerMode.DISABLED or self.state is BreakerState.OPEN:
+        if self.rule.mode is DISABLED or self.state is OPEN:
             return
-        if self.state is BreakerState.HALF_OPEN:
+        if self.state is HALF_OPEN:
             self._probed(is_ok, now)
             return
         second = int(now)
@@ -135,18 +140,18 @@ class Breaker:
             self._open("the probe failed", now)
 
     def _open(self, why: str, now: float) -> None:
-        was_closed_for_long = self.state is BreakerState.CLOSED and now - self._closed_at > self.rule.max_pause_s
+        was_closed_for_long = self.state is CLOSED and now - self._closed_at > self.rule.max_pause_s
         self._openings = 1 if was_closed_for_long else self._openings + 1
         self.why = why
         self.retry_at = now + min(self.rule.pause_s * self._openings, self.rule.max_pause_s)
-        self._change(BreakerState.OPEN)
+        self._change(OPEN)
 
     def _close(self, now: float) -> None:
         self._failures_in_a_row = 0
         self._seconds.clear()
         self._closed_at = now
         self.why = ""
-        self._change(BreakerState.CLOSED)
+        self._change(CLOSED)
 
     def _change(self, state: BreakerState) -> None:
         if state is not self.state:

@@ -69,7 +69,7 @@ def full_cap(takes: Iterable[CapTake], used: Mapping[str, int]) -> CapTake | Non
     A take of 0 asks for the smallest amount: before the bid is known, a budget is full when it is used up.
     """
     for take in takes:
-        if used.get(take.counter, 0) + max(take.amount, 1) > take.limit:
+        if used.get(take.counter, 0) + (take.amount or 1) > take.limit:
             return take
     return None
 

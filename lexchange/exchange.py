@@ -177,6 +177,7 @@ class Exchange:
             seed=secrets.randbits(63) if routing.mode is RoutingMode.WEIGHTED else 0,
             turns=await self._market.turns(route),
             deadline=deadline,
+            hears_all=route.live.campaign.traffic_type is TrafficType.DIRECT_POST,
         )
         await self._watch.heed_resets()
         auction = Auction(
@@ -279,10 +280,10 @@ class Exchange:
         async def on_late(late: list[BuyerPing]) -> None:
             await self._store.record_late_answers(lead.campaign, lead.lead_id, late)
 
-        rule = self._rule(route, moves_on=AFTER_REJECTION_OR_UNSENT, may_pass_over=True)
         values = self._values(route, lead.data, lead.created_ms, ping_id=None, lead_id=lead.lead_id)
         bids = await self._collect_bids(route, values, call.deadline, on_late)
         lead = replace(lead, buyers=bids.buyers, seed=bids.seed, turns=bids.turns)
+        rule = self._rule(route, moves_on=AFTER_REJECTION_OR_UNSENT, may_pass_over=True)
         return await self._sell(route, lead, offers_of_bids(route, bids.ranked, lead), rule, progress)
 
     def _rule(

@@ -1,15 +1,16 @@
-"""What makes a class a value of the hot path: frozen to the type checker, not at runtime; and changed copies of it.
+"""What makes a class a value of the hot path: frozen to the type checker, not at runtime; and quick ways to make one.
 
 `dataclass(frozen=True)` sets each field through `object.__setattr__`, which takes four times as long; a ping to five
 buyers makes some forty values. mypy refuses an assignment to one all the same.
 """
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, dataclass_transform
 
 Value = TypeVar("Value")
+Parameters = ParamSpec("Parameters")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -20,21 +21,35 @@ def frozen(cls: type[Value]) -> type[Value]:
 
 if TYPE_CHECKING:
     from dataclasses import replace as replace
+
+    def maker(cls: Callable[Parameters, Value]) -> Callable[Parameters, Value]:
+        """Typed as the class itself."""
 else:
 
     def replace(value, /, **changes):
         """As `dataclasses.replace`, for what `frozen` made, at a quarter of its time: a post changes six values."""
         return _copier(type(value), *changes)(value, **changes)
 
+    def maker(cls):
+        """What makes a value of a `frozen` class, in half the time: a class gets its keywords in a dict."""
+        parameters = ", ".join(_parameter(each) for each in fields(cls))
+        defaults = {f"default_{each.name}": each.default for each in fields(cls)}
+        return _written(cls, f"*, {parameters}", {each.name: each.name for each in fields(cls)}, **defaults)
+
     @functools.cache
     def _copier(cls: type, *changed: str) -> Callable[..., Any]:
-        """A function that makes a value with these fields changed, written out as the __init__ of a dataclass is.
+        """A function that copies field by field, but for what is changed. No other name has a slot in the copy."""
+        sources = {each.name: f"value_.{each.name}" for each in fields(cls)} | {name: name for name in changed}
+        return _written(cls, f"value_, {', '.join(changed)}", sources)
 
-        A change of what is no field is refused by the slots of the copy.
-        """
-        kept = [each.name for each in fields(cls) if each.name not in changed]
-        lines = [f"copy_.{name} = value_.{name}" for name in kept] + [f"copy_.{name} = {name}" for name in changed]
-        text = "\n    ".join([f"def copier(value_, {', '.join(changed)}):", "copy_ = make_()", *lines, "return copy_"])
-        scope: dict[str, Any] = {"make_": functools.partial(object.__new__, cls)}
-        exec(text, scope)  # noqa: S102 - names of fields only
-        return scope["copier"]
+    def _parameter(each: Field[Any]) -> str:
+        """A field as a parameter; what a factory makes is no default of a function."""
+        assert each.default_factory is MISSING
+        return each.name if each.default is MISSING else f"{each.name}=default_{each.name}"
+
+    def _written(cls: type, parameters: str, sources: Mapping[str, str], **names: Any) -> Callable[..., Any]:
+        """A function that fills a new value, written out as the __init__ of a dataclass is."""
+        lines = "".join(f"    made.{name} = {source}\n" for name, source in sources.items())
+        scope = {"new": object.__new__, "cls": cls, **names}
+        exec(f"def make({parameters}):\n    made = new(cls)\n{lines}    return made", scope)  # noqa: S102 - names of fields only
+        return scope["make"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lexchange.breaker import Breaker, BreakerRule, BreakerStage, BreakerState
+from lexchange.breaker import CLOSED, Breaker, BreakerRule, BreakerStage
 
 OnGateChange = Callable[[str, BreakerStage, Breaker], None]  # whose: the owner that the gate was asked for by
 
@@ -15,14 +15,9 @@ class Gate:
     ping: Breaker
     post: Breaker
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether both breakers are closed, so that nothing stops a call."""
-        return self.ping.state is self.post.state is BreakerState.CLOSED
-
     def why_shut(self, now: float) -> str:
         """Why he should not be asked for a bid; empty when he may be. A bid is of no use when posts fail."""
-        if self.is_closed:
+        if self.ping.state is CLOSED and self.post.state is CLOSED:
             return ""
         if self.ping.stops(now):
             return f"his pings: {self.ping.told}"
@@ -54,7 +49,8 @@ class Gates:
 
     def is_shut(self, owner: str) -> bool:
         """Whether any breaker of his is not closed."""
-        return not self._gates[owner].is_closed
+        gate = self._gates[owner]
+        return gate.ping.state is not CLOSED or gate.post.state is not CLOSED
 
     def reset(self, owner: str, now: float) -> None:
         """Open one again."""

@@ -6,7 +6,7 @@ These values are stored as they are; their field names are the stored names.
 from dataclasses import field
 from enum import StrEnum
 
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, maker
 
 
 class PingState(StrEnum):
@@ -93,6 +93,9 @@ class BuyerPing:
     http_status: int | None = None
     answer: str | None = None  # raw text; whole for a bidder, else cut to the audit limit
     content_type: str = ""
+
+
+make_buyer_ping = maker(BuyerPing)
 
 
 @frozen

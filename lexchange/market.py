@@ -12,7 +12,7 @@ from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint, scope_key
 from lexchange.eligibility import Moment, first_skip
 from lexchange.frozen import frozen
-from lexchange.lead import BuyerPing, CapTake, PingOutcome, SkipReason
+from lexchange.lead import BuyerPing, CapTake, PingOutcome, SkipReason, make_buyer_ping
 from lexchange.rates import RateWindow
 from lexchange.reasons import Reason
 from lexchange.routing import Bidder
@@ -32,7 +32,6 @@ class _Takes:
     """What a lead of one route takes of its buyers' caps within one minute, and the counters that this reads."""
 
     route: Route
-    minute: int
     by_buyer: dict[str, tuple[CapTake, ...]]
     counters: list[str]
 
@@ -43,7 +42,8 @@ class Market:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rates = RateWindow()
-        self._takes: dict[str, _Takes] = {}  # by source, the last minute's
+        self._minute = 0
+        self._takes: dict[str, _Takes] = {}  # by source, of that minute alone: each holds its whole campaign
 
     async def refusal(self, route: Route, data: Mapping[str, str], now_ms: int) -> Reason | None:
         """Why the lead may not be sold: it was sold before, or its source has reached a cap."""
@@ -74,7 +74,7 @@ class Market:
             if skip is None:
                 turnout.asked.append(live)
             else:
-                turnout.skipped[name] = BuyerPing(
+                turnout.skipped[name] = make_buyer_ping(
                     buyer=name, outcome=PingOutcome.NOT_ASKED, skip=skip[0], detail=skip[1]
                 )
         return turnout
@@ -115,14 +115,16 @@ class Market:
     def _takes_of(self, route: Route, now_ms: int) -> _Takes:
         """Kept for a minute, within which it is the same for all leads: no window begins or ends in between."""
         minute, src = now_ms // MINUTE_MS, route.source.src
+        if minute != self._minute:
+            self._minute, self._takes = minute, {}
         known = self._takes.get(src)
-        if known is None or known.minute != minute or known.route is not route:
+        if known is None or known.route is not route:
             by_buyer = {
                 name: lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, 0, src=src)
                 for name, live in route.live.buyers.items()
             }
             counters = [take.counter for takes in by_buyer.values() for take in takes]
-            known = self._takes[src] = _Takes(route=route, minute=minute, by_buyer=by_buyer, counters=counters)
+            known = self._takes[src] = _Takes(route=route, by_buyer=by_buyer, counters=counters)
         return known
 
     async def _used(self, route: Route, counters: Sequence[str], now_ms: int) -> Mapping[str, int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from lexchange.campaign import BidAdjustment, Buyer, RoutingMode
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, maker
 from lexchange.money import MAX_MICROS
 
 
@@ -30,7 +30,7 @@ class Bidder:
     @classmethod
     def of(cls, buyer: Buyer, bid_micros: int, turns: Mapping[str, int]) -> "Bidder":
         """A buyer with his bid; `turns` are the last sales of all."""
-        return cls(
+        return _make_bidder(
             buyer=buyer.buyer,
             bid_micros=bid_micros,
             priority=buyer.priority,
@@ -48,6 +48,8 @@ class Bidder:
         return bid_micros * factor.numerator // factor.denominator + self.adjustment.amount_micros
 
 
+_make_bidder = maker(Bidder)
+
 Place: TypeAlias = tuple[int | float | str, ...]
 PlaceOf: TypeAlias = Callable[[Bidder, int, int], Place]  # buyer, bid in micros, seed
 
@@ -60,6 +62,20 @@ def place(mode: RoutingMode, bidder: Bidder, seed: int) -> Place:
 def rank(mode: RoutingMode, bidders: Iterable[Bidder], seed: int) -> list[Bidder]:
     """The bidders, best first. Their order in does not matter."""
     return sorted(bidders, key=lambda bidder: place(mode, bidder, seed))
+
+
+def bar_of(mode: RoutingMode, bids: Sequence[tuple[Place, Bidder]], sell_to: int) -> Place | None:
+    """What a further bid has to stand before to change who is chosen, of the bids best first; None: any bid might.
+
+    An exclusive buyer takes no place among those who share. Where he stands first and has it alone, only who stands
+    before him matters; by highest_bid it takes all of them to tell.
+    """
+    if sell_to == 1:
+        return bids[0][0] if bids else None
+    if mode is not RoutingMode.HIGHEST_BID and bids and bids[0][1].is_exclusive:
+        return bids[0][0]
+    shared = [place for place, bidder in bids if not bidder.is_exclusive]
+    return shared[sell_to - 1] if len(shared) >= sell_to else None
 
 
 def can_still_win(mode: RoutingMode, open_buyer: Bidder, bar: Place | None, seed: int) -> bool:

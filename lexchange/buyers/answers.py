@@ -19,12 +19,13 @@ from lexchange.buyers.documents import (
     Walk,
     answer_text,
     compile_walk,
+    make_document,
     parse_answer,
     scalar_text,
 )
 from lexchange.buyers.paths import parse_path
 from lexchange.campaign import AnswerRule, AnswerRules
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, maker
 from lexchange.money import parse_bid, plain_micros
 
 REASON_CHARACTERS = 200
@@ -56,6 +57,8 @@ class Reading:
     reason: str = ""
     document: Document | None = None
 
+
+_make_reading = maker(Reading)
 
 _Rule: TypeAlias = Callable[[BuyerAnswer, Document], bool]
 _TextTest: TypeAlias = Callable[[str], bool]
@@ -123,6 +126,7 @@ def _compile_plain_yes(rules: AnswerRules) -> Callable[[BuyerAnswer], Reading | 
         return None
     statuses = frozenset(accepted.http_status) or range(200, 300)
     one_of = frozenset(accepted.one_of)
+    json_kind, accepted_verdict = DocumentKind.JSON, Verdict.ACCEPTED
 
     def read_plain_yes(answer: BuyerAnswer) -> Reading | None:
         body = answer.body
@@ -141,8 +145,8 @@ def _compile_plain_yes(rules: AnswerRules) -> Callable[[BuyerAnswer], Reading | 
         bid_micros = plain_micros(bid) if bid_keys else None
         if bid_keys and bid_micros is None:
             return None
-        document = Document(kind=DocumentKind.JSON, body=body, root=root)
-        return Reading(verdict=Verdict.ACCEPTED, bid_micros=bid_micros, document=document)
+        document = make_document(kind=json_kind, body=body, root=root)
+        return _make_reading(verdict=accepted_verdict, bid_micros=bid_micros, document=document)
 
     return read_plain_yes
 

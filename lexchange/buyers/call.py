@@ -9,7 +9,7 @@ from lexchange.buyers.answers import Reading, compile_rules
 from lexchange.buyers.client import BuyerAnswer, BuyerRequest, Endpoint
 from lexchange.buyers.formats import FORMATS, compile_format
 from lexchange.buyers.mapping import MappingValues, compile_mapping
-from lexchange.buyers.request import Head, check_headers
+from lexchange.buyers.request import Head, check_headers, make_request
 from lexchange.campaign import BuyerDelivery
 from lexchange.frozen import frozen, replace
 
@@ -63,7 +63,7 @@ def _compile_build(delivery: BuyerDelivery, endpoint: Endpoint) -> Callable[[Map
 
     def build(values: MappingValues) -> BuyerRequest:
         encoded = encode(map_values(values))
-        request = BuyerRequest(
+        request = make_request(
             endpoint=endpoint,
             method=method,
             headers=headers,

@@ -17,7 +17,7 @@ from xml.parsers import expat
 import orjson
 
 from lexchange.buyers.paths import Path
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, maker
 
 Value: TypeAlias = str | int | float | bool | Decimal | list[Any] | dict[str, Any]
 
@@ -65,6 +65,8 @@ class Document:
         """Whether paths can be walked; each may still lead to nothing."""
         return not self.problem
 
+
+make_document = maker(Document)
 
 Walk: TypeAlias = Callable[[Document], Value | None]
 
@@ -176,7 +178,7 @@ def _broken(content: bytes, problem: str) -> Document:
 def _decode(body: bytes, content_type: str) -> tuple[str, bool]:
     """The text, and whether it is exact: UTF-8, or in the old character set that it declares."""
     content = body.removeprefix(_BOM)
-    if b"<?xml" in content[:_DECLARATION_BYTES]:  # first, as the XML parser goes by it too
+    if content.find(b"<?xml", 0, _DECLARATION_BYTES) >= 0:  # first, as the XML parser goes by it too
         in_xml = _XML_ENCODING.match(content[:_DECLARATION_BYTES].decode("ascii", "replace"))
         if in_xml and in_xml[1].lower() in _CHARSETS:
             return content.decode(in_xml[1], "replace"), True

@@ -65,6 +65,7 @@ def _compile_json(paths: Sequence[str]) -> Encode:
     build = _compile_node(root)
     empty: object = [] if isinstance(next(iter(root.children)), int) else {}
     skeleton, order = _skeleton(build, paths)
+    dumps = orjson.dumps
 
     def encode(mapped: Mapped) -> bytes:
         """Where all values came, as mostly, they are put between what the configuration alone makes of the rest."""
@@ -72,7 +73,10 @@ def _compile_json(paths: Sequence[str]) -> Encode:
             built = build(dict(mapped))
             return _dump(empty if built is None else built, mapped)
         pieces = skeleton.copy()
-        pieces[1::2] = [_dump(mapped[place][1], mapped) for place in order]
+        try:
+            pieces[1::2] = [dumps(mapped[place][1], _dump_decimal) for place in order]
+        except TypeError as error:
+            raise _undumpable(mapped) from error
         return b"".join(pieces)
 
     return encode
@@ -128,8 +132,12 @@ def _dump(tree: object, mapped: Mapped) -> bytes:
     try:
         return orjson.dumps(tree, default=_dump_decimal)
     except TypeError as error:
-        path = next((path for path, value in mapped if not _is_dumpable(value)), "")
-        raise UnmappableLead(path, "expected a value that JSON can carry") from error
+        raise _undumpable(mapped) from error
+
+
+def _undumpable(mapped: Mapped) -> UnmappableLead:
+    path = next((path for path, value in mapped if not _is_dumpable(value)), "")
+    return UnmappableLead(path, "expected a value that JSON can carry")
 
 
 def _dump_decimal(value: object) -> orjson.Fragment:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from lexchange.access import OAuth2Client
 from lexchange.buyers.addresses import Endpoint
-from lexchange.frozen import frozen
+from lexchange.frozen import frozen, maker
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _QUERY = re.compile(r"[!-\"$-~]*")
@@ -96,3 +96,6 @@ class BuyerRequest:
     query: str = ""
     oauth2: OAuth2Client | None = None  # whose token goes with it
     head: Head | None = None
+
+
+make_request = maker(BuyerRequest)

@@ -184,7 +184,10 @@ def _date(to: str, written: str = ISO, zone: str = "") -> Step:
         if found is None:
             return None
         if zone_info is not None and isinstance(found, datetime) and found.tzinfo is not None:
-            found = found.astimezone(zone_info)
+            try:
+                found = found.astimezone(zone_info)
+            except OverflowError:  # it would be before the year 1 there, or after 9999
+                return None
         return write(found)
 
     return reformat

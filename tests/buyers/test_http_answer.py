@@ -48,6 +48,7 @@ ANSWERS: list[tuple[str, list[bytes], BuyerAnswer, bool]] = [
     ),
     ("Chunked in capitals", [OK + b"transfer-encoding: CHUNKED\r\n\r\n1\r\na\r\n0\r\n\r\n"], answer(200, b"a"), True),
     ("identity", [OK + b"Content-Encoding: identity\r\nContent-Length: 2\r\n\r\nok"], answer(200, b"ok"), True),
+    ("chunks that should not be", [b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n"], answer(204, b""), False),
     ("no length, then the end", [OK + b"\r\nuntil the end", b""], answer(200, b"until the end"), False),
     ("no body, then the end", [OK + b"\r\n", b""], answer(200, b""), False),
     ("HTTP/1.0", [b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"], answer(200, b"ok"), False),
@@ -222,6 +223,15 @@ def test_known_head_reads_the_same_when_it_comes_again():
     assert read(head + b"n", b"", known=known)[0] == BuyerFailure(
         kind=FailureKind.MALFORMED, is_sent=True, detail="the answer is cut off"
     )
+
+
+@pytest.mark.parametrize(("wire", "expected"), [row[1:3] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_known_head_is_no_answer_before_its_end_has_come(wire, expected):
+    """The empty line that ends a head may come by itself, and even an answer without a body has one."""
+    known: KnownHeads = {}
+    assert read(*wire, known=known)[0] == expected
+    for place in range(1, len(wire[0])):
+        assert read(wire[0][:place], known=known) == read(wire[0][:place])
 
 
 @pytest.mark.parametrize(

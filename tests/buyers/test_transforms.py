@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -137,6 +137,8 @@ def test_phone_has_one_form(transform, text, result):
         ),
         (step("date", "MM/DD/YYYY", "YYYY-MM-DD", "Asia/Tokyo"), "2026-11-24", "11/24/2026"),
         (step("date", "MM/DD/YYYY", "YYYY-MM-DD", "Asia/Tokyo"), "2026-11-24T23:00", "11/24/2026"),
+        (step("date", "YYYY-MM-DD HH:mm", "YYYY-MM-DD", "Asia/Tokyo"), "9999-12-31T20:00:00Z", None),
+        (step("date", "YYYY-MM-DD HH:mm", "YYYY-MM-DD", "America/New_York"), "0001-01-01T00:00:00Z", None),
         (step("date", "MM/DD/YYYY"), "02/30/2024", None),
         (step("date", "MM/DD/YYYY"), "2023-02-29", None),
         (step("date", "YYYY-MM-DD", "MM/DD/YYYY"), "02/30/2024", None),
@@ -318,11 +320,14 @@ def test_date_comes_back_from_every_pattern(day, pattern):
     assert compiled.read(compiled.write(day)) == day
 
 
-@given(text=st.text(max_size=40), steps=st.lists(st.sampled_from(sorted(TransformName)), max_size=4))
+MOMENTS = st.datetimes(timezones=st.timezones()).map(datetime.isoformat)
+
+
+@given(text=st.text(max_size=40) | MOMENTS, steps=st.lists(st.sampled_from(sorted(TransformName)), max_size=4))
 def test_no_text_breaks_a_step(text, steps):
     """A lead may hold anything."""
     arguments: dict[str, tuple[str | int, ...]] = {
-        "date": ("MM/DD/YYYY",),
+        "date": ("MM/DD/YYYY", "YYYY-MM-DD", "Asia/Tokyo"),
         "first": (3,),
         "last": (3,),
         "prefix": ("a",),

@@ -192,6 +192,14 @@ async def test_exclusive_buyer_by_priority(tmp_path: Path) -> None:
     assert (told(outcome.answers[0]), outcome.posts) == (("accepted", 850_000), {"acme": 1})
 
 
+async def test_exclusive_buyer_keeps_nobody_from_his_share(tmp_path: Path) -> None:
+    """One who stands between two others takes no place of theirs: the answer waits for whoever may share."""
+    routing = SHARED | {"mode": "priority"}
+    case = a_case({"acme": 1.0, "bright": 5.0, "corner": 4.0}, bright_exclusive=True, routing=routing)
+    case["replies"]["corner.ping"][0]["delay_ms"] = 100
+    assert (await sold(case, tmp_path)).posts == {"acme": 1, "corner": 1}
+
+
 async def test_direct_post_is_shared(tmp_path: Path) -> None:
     """Until two have it; the payout told is that of those who have."""
     case = a_case(ACME_BRIGHT_CORNER, {"bright": NO}, traffic_type="direct_post")

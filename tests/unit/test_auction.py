@@ -29,7 +29,7 @@ from tests.buyers.raw_buyer import Line, raw_buyer
 from tests.unit.examples import DATA, NOW_MS, a_buyer, a_route, an_endpoint
 
 SLOW_S = 0.25
-Reply = BuyerAnswer | BuyerFailure
+Reply = BuyerAnswer | BuyerFailure | Exception
 BROKEN = cast(BuyerAnswer, object())  # whatever reads it, breaks
 
 
@@ -61,7 +61,9 @@ class FakeClient:
         except TimeoutError:
             hear(BuyerFailure(kind=FailureKind.TIMEOUT, is_sent=True, detail="no answer in time"))
         else:
-            hear(self._replies[name])
+            if isinstance(reply := self._replies[name], Exception):
+                raise reply
+            hear(reply)
 
 
 class Held:
@@ -272,6 +274,15 @@ async def test_broken_answer_costs_nobody_elses_bid() -> None:
     held = await hold([a_buyer("a"), a_buyer("b")], {"a": BROKEN, "b": bid(5)})
     assert held.ranked == ["b"]
     assert held.outcomes()["a"] == PingOutcome.INVALID_ANSWER
+
+
+async def test_broken_call_is_heard_of() -> None:
+    """A call that breaks, as none should, ends the wait for its buyer, and for who answers late."""
+    held = await hold([a_buyer("a"), a_buyer("b"), pinged_by(10)], {"a": RuntimeError(), "b": bid(5)}, {"slow": 5})
+    assert held.ranked == ["b"]
+    assert held.outcomes()["a"] == PingOutcome.INVALID_ANSWER
+    assert held.took_s < SLOW_S
+    assert await held.background.drain(1) == 0
 
 
 async def test_answer_is_kept_whole_when_it_is_a_bid() -> None:

@@ -1,11 +1,11 @@
-"""Changed copies of the hot path's values are those that the standard library makes."""
+"""Values of the hot path, and changed copies of them, are those that the standard library makes."""
 
 import dataclasses
 from typing import Any
 
 import pytest
 
-from lexchange.frozen import replace
+from lexchange.frozen import maker, replace
 from lexchange.lead import BuyerPing, PingOutcome
 from lexchange.payout import Split
 from tests.storage.examples import a_lead, a_ping
@@ -32,3 +32,15 @@ def test_replace_copies_all_but_the_changes(value: Any, changes: dict[str, Any])
 def test_replace_refuses_a_field_that_is_none() -> None:
     with pytest.raises(AttributeError, match="payuot_micros"):
         replace(Split(payout_micros=1, margin_micros=2), payuot_micros=3)  # type: ignore[call-arg]  # the slip is what is tested
+
+
+def test_maker_makes_what_the_class_makes() -> None:
+    given: dict[str, Any] = {"buyer": "acme", "outcome": PingOutcome.BID, "bid_micros": 5}
+    assert maker(BuyerPing)(**given) == BuyerPing(**given)
+    assert type(maker(BuyerPing)(**given)) is BuyerPing
+
+
+@pytest.mark.parametrize("given", [{"buyer": "acme"}, {"buyer": "acme", "outcome": PingOutcome.BID, "bid_mircos": 5}])
+def test_maker_refuses_what_the_class_refuses(given: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"outcome|bid_mircos"):
+        maker(BuyerPing)(**given)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lexchange.campaign import BidAdjustment, RoutingMode
 from lexchange.money import MAX_MICROS
-from lexchange.routing import ROUTING_MODES, Bidder, _draw, _ln, can_still_win, choose, place, rank
+from lexchange.routing import ROUTING_MODES, Bidder, _draw, _ln, bar_of, can_still_win, choose, place, rank
 
 HIGHEST, PRIORITY = RoutingMode.HIGHEST_BID, RoutingMode.PRIORITY
 WEIGHTED, ROUND_ROBIN = RoutingMode.WEIGHTED, RoutingMode.ROUND_ROBIN
@@ -59,7 +59,7 @@ bidders_lists = st.lists(
     st.builds(
         Bidder,
         buyer=st.text("abc", min_size=1, max_size=2),
-        bid_micros=st.integers(0, 3),
+        bid_micros=st.integers(0, 3) | st.just(MAX_MICROS),
         priority=st.integers(1, 3),
         weight=st.integers(0, 3),
         turn_ms=st.integers(0, 3),
@@ -111,6 +111,26 @@ def test_can_still_win_is_right_when_a_late_bid_arrives(mode, bidders, seed, bid
     if not may_win:
         late = replace(late, bid_micros=bid_micros)
         assert rank(mode, [*answered, late], seed)[0] == best
+
+
+@given(
+    mode=modes,
+    bidders=bidders_lists,
+    seed=seeds,
+    sell_to=st.integers(1, 3),
+    answers=st.lists(st.none() | st.integers(0, 4) | st.just(MAX_MICROS), min_size=6, max_size=6),
+)
+def test_nobody_behind_the_bar_changes_who_is_chosen(mode, bidders, seed, sell_to, answers) -> None:
+    """Whatever those bid who cannot win any more, and whether they bid at all, the same ones get the lead."""
+    half = len(bidders) // 2
+    heard = rank(mode, bidders[:half], seed)
+    bar = bar_of(mode, [(place(mode, each, seed), each) for each in heard], sell_to)
+    late = [
+        replace(each, bid_micros=bid_micros)
+        for each, bid_micros in zip(bidders[half:], answers, strict=False)
+        if bid_micros is not None and not can_still_win(mode, each, bar, seed)
+    ]
+    assert choose(mode, rank(mode, [*heard, *late], seed), sell_to) == choose(mode, heard, sell_to)
 
 
 @pytest.mark.parametrize(
