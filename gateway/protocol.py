@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.body import BODY_BYTES
@@ -61,7 +62,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
                 self.transport.write(OVERLOADED)
                 self.on_response_complete()
                 return
-        super().data_received(data)
+        self._parse(data)
         if self._endpoint is not None:
             self._hand_over()  # the rest is on its way, and may take its time
 
@@ -86,6 +87,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a call, or refuse it with as little work as there can be, so that those in flight do not suffer."""
+        if self._asks_upgrade():
+            return
         endpoint = self._endpoints.get(self.url) if self._is_next() else None
         self.is_refused = endpoint is not None and self.url in SHED_PATHS and self._is_full()
         if self.is_refused:
@@ -108,6 +111,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
         self.is_between = True
         if self._endpoint is not None:
             self._begin_straight(self._endpoint)
+        elif self._asks_upgrade():
+            return
         elif not self.is_refused:
             super().on_message_complete()
             if self._is_idle():  # it was answered before it was whole
@@ -135,6 +140,35 @@ class JsonErrorProtocol(HttpToolsProtocol):
         head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         self.transport.close()
+
+    # ---- parsing ----
+
+    def _parse(self, data: bytes) -> None:
+        """As uvicorn does, but the parser takes the body of a request for another protocol where it asks for one.
+
+        We speak no other, as RFC 9110 (7.8) lets us: its head is read again without the question, then what follows.
+        """
+        parts: list[bytes | memoryview] = [data]
+        while parts:
+            part = parts.pop()
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._asks_upgrade():
+                    parts += [memoryview(part)[upgrade.args[0] :], self._head_without_upgrade()]
+                    self.parser = _parser_of(self)
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+
+    def _asks_upgrade(self) -> bool:
+        """Whether the request wants another protocol; CONNECT wants none, though the parser says so."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _head_without_upgrade(self) -> bytes:
+        line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([line, *kept, b"", b""])
 
     # ---- which way ----
 
@@ -177,6 +211,13 @@ class JsonErrorProtocol(HttpToolsProtocol):
         task = self.loop.create_task(call.run(self, endpoint, self.headers, body))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+
+def _parser_of(protocol: JsonErrorProtocol) -> httptools.HttpRequestParser:
+    """A new parser, as lenient as uvicorn's."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 class StraightCall:
