@@ -17,6 +17,7 @@ from gateway.routes import CLOSE, FURTHER_HEADERS, Endpoint, Headers, Reply
 
 KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
+UNREAD_BYTES = 2 * HEADER_BYTES  # of a request, that are no header yet and no body: an endless one, or a path
 HEADERS_S = 10  # their arrival: who connects and says nothing, or says it drop by drop, is hung up on
 
 # With the headers that `headers_of` gives to ASGI, of which the further ones come in one piece.
@@ -45,6 +46,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
     header_bytes = 0
     is_between = True  # two calls: nothing of the next has come
     is_refused = False  # the request that is being read
+    has_read = False  # something of it since the last packet
+    unread_bytes = 0
 
     def __init__(self, *, endpoints: Mapping[str, Endpoint], is_full: Callable[[], bool], **named: Any) -> None:
         super().__init__(**named)
@@ -63,13 +66,14 @@ class JsonErrorProtocol(HttpToolsProtocol):
                 self.on_response_complete()
                 return
         self._parse(data)
-        if self._endpoint is not None:
-            self._hand_over()  # the rest is on its way, and may take its time
+        if not self.is_between:
+            self._wait_for_rest(len(data))
 
     def on_message_begin(self) -> None:
         """Begin counting. What uvicorn does here waits until it is known to be needed."""
         self.header_bytes = 0
         self.is_between = False
+        self.has_read = True
         self.due_s = self.loop.time() + HEADERS_S
         self.url = b""
         self.headers = []
@@ -101,6 +105,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep some of a body; that of a refused call is not looked at."""
+        self.has_read = True
         if self._endpoint is not None:
             self._parts.append(body)
         elif not self.is_refused:
@@ -160,6 +165,15 @@ class JsonErrorProtocol(HttpToolsProtocol):
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
                 return
+
+    def _wait_for_rest(self, size: int) -> None:
+        """The rest of a request is on its way, and may take its time; but not all the memory, inside the parser."""
+        if self._endpoint is not None:
+            self._hand_over()
+        self.unread_bytes = 0 if self.has_read else self.unread_bytes + size
+        self.has_read = False
+        if self.unread_bytes > UNREAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"more than {UNREAD_BYTES} bytes of a header or a path")
 
     def _asks_upgrade(self) -> bool:
         """Whether the request wants another protocol; CONNECT wants none, though the parser says so."""

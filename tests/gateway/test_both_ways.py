@@ -378,3 +378,41 @@ async def test_any_stream_of_requests_is_answered_alike(running: Running, seed: 
         for connection in beside.connections:
             connection.writer.close()
         await server.stop(2)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"POST /",
+        b"POST /ping HTTP/1.1\r\nX",
+        b"POST /ping HTTP/1.1\r\nX: ",
+        b"POST /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"POST /nowhere HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;",
+    ],
+    ids=["path", "name", "value", "trailer", "chunk"],
+)
+async def test_endless_header_is_not_kept(running: Running, start: bytes) -> None:
+    """It is refused long before it is all there, however its parts come."""
+    connection = await running.connect()
+    connection.writer.write(start)
+    with pytest.raises(ConnectionError):
+        for _ in range(100):
+            connection.writer.write(b"a" * 65_536)
+            await connection.writer.drain()
+            await asyncio.sleep(0.01)
+    assert running.stub.ways == []
+
+
+async def test_headers_and_bodies_may_come_in_many_packets(running: Running) -> None:
+    """As large as they may be, with a body of the largest size behind the last of the head, or of tiny chunks."""
+    fields = b"".join(b"X%d: %b\r\n" % (number, b"y" * 300) for number in range(100))
+    head, body = request(PING[:-1] + b" " * (65_536 - len(PING)) + b"}", headers=fields)
+    stream = head + body
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    chunked = head.replace(b"Content-Length: 65536", b"Transfer-Encoding: chunked") + chunks + b"0\r\n\r\n"
+    connection = await running.connect()
+    for sent in (stream, chunked):
+        for at in range(0, len(sent), 9_000):
+            connection.writer.write(sent[at : at + 9_000])
+            await asyncio.sleep(0.002)
+        assert (await connection.read_answer()).startswith(b"HTTP/1.1 200 ")

@@ -12,7 +12,11 @@ from tests.gateway.test_gateway import PING
 
 __all__ = ["running"]
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
-ASKS = [H2C, b"Upgrade: websocket\r\nConnection: upgrade\r\n", b"connection: UPGRADE\r\nupgrade: a, b\r\nUpgrade: c\r\n"]
+ASKS = [
+    H2C,
+    b"Upgrade: websocket\r\nConnection: upgrade\r\n",
+    b"connection: UPGRADE\r\nupgrade: a, b\r\nUpgrade: c\r\n",
+]
 
 
 @pytest.mark.parametrize("asks", ASKS)
