@@ -14,6 +14,7 @@ import grpc
 from lexchange.turbo.header_blocks import STATUS_200, Field, encode
 
 PREFIX_BYTES = 5
+TEXT_CHARACTERS = 1_000  # of a refusal, which may quote its caller: a frame holds them also where each takes 12 bytes
 TIMEOUT_UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 GZIP_WINDOW = 31  # of zlib: a gzip header is expected
 _prefix = Struct(">BI")
@@ -89,7 +90,9 @@ def read_timeout_s(value: bytes) -> float:
 
 def refusal_trailers(refusal: Refusal) -> bytes:
     """The trailer block of a status."""
-    text = quote_from_bytes(refusal.text.encode(), safe=b" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode()
+    text = quote_from_bytes(
+        refusal.text[:TEXT_CHARACTERS].encode(), safe=b" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+    ).encode()
     fields: list[Field] = [(b"grpc-status", b"%d" % refusal.code.value[0]), (b"grpc-message", text)]
     return encode(fields + [(name.encode(), _field_value(value)) for name, value in refusal.metadata])
 

@@ -77,6 +77,18 @@ async def test_broken_servicer_tells_nothing(caplog: pytest.LogCaptureFixture) -
     assert "sam" not in str(refused.value.details())
 
 
+@pytest.mark.parametrize("field", [":path", "grpc-timeout"])
+async def test_refusal_that_quotes_its_caller_fits_a_frame(field: str) -> None:
+    """However much he has sent: a longer frame would end the connection, which may be a proxy's, for all."""
+    fields = [*(each for each in GRPC_FIELDS if each[0] != field), (field, b"\xff" * 4_000)]
+    fields.sort(key=lambda each: not each[0].startswith(":"))
+    async with running() as server, server.peer() as peer:
+        peer.say(peer.call(1, fields=fields))
+        refused = await peer.find(frames.HEADERS)
+        assert refused.flags & frames.END_STREAM
+        assert len(refused.payload) <= frames.FRAME_BYTES
+
+
 async def test_unknown_method() -> None:
     """Named, so that a typo is found."""
     async with called() as (_, channel):
