@@ -175,6 +175,9 @@ class Call:
                 self._stream.answer(HEAD, packed(method.response_serializer(response)), OK_TRAILERS)
         except Refusal as refusal:
             self._refuse(refusal)
+        except asyncio.CancelledError:  # by us, then it is over; or something that it waited for
+            self._refuse(Refusal(grpc.StatusCode.UNKNOWN, "something broke on our side"))
+            raise
         except Exception as error:  # noqa: BLE001 - a caller gets a status and no inside
             log_event("grpc_call_failed", error=type(error).__name__)
             self._refuse(Refusal(grpc.StatusCode.UNKNOWN, "something broke on our side"))

@@ -119,6 +119,8 @@ class Echo:
             await context.abort(grpc.StatusCode.ABORTED, "nö, 100 %", trailing_metadata=(("x-bin", b"\x00\xff"),))
         if request == b"break":
             raise ValueError("sam.carter@example.com")
+        if request == b"cancel":
+            raise asyncio.CancelledError
         return request
 
     async def wait(self, request: bytes, context: Any) -> bytes:

@@ -77,6 +77,13 @@ async def test_broken_servicer_tells_nothing(caplog: pytest.LogCaptureFixture) -
     assert "sam" not in str(refused.value.details())
 
 
+async def test_call_whose_inside_was_cancelled_is_answered() -> None:
+    """What it waited for was given up, not the call: its caller does not wait in vain."""
+    async with running() as server, server.peer() as peer:
+        peer.say(peer.call(1, b"cancel"))
+        assert (await peer.status(1))[0]["grpc-status"] == str(grpc.StatusCode.UNKNOWN.value[0])
+
+
 @pytest.mark.parametrize("field", [":path", "grpc-timeout"])
 async def test_refusal_that_quotes_its_caller_fits_a_frame(field: str) -> None:
     """However much he has sent: a longer frame would end the connection, which may be a proxy's, for all."""
