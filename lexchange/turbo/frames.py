@@ -11,6 +11,7 @@ MAX_WINDOW_BYTES = 2**31 - 1
 STREAM_ID = 2**31 - 1  # its bits; the highest is reserved
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+PRIORITY_BYTES = 5
 KINDS = 256  # that a frame can name
 
 END_STREAM = ACK = 0x1
@@ -129,16 +130,19 @@ def without_padding(flags: int, payload: bytes) -> bytes:
 
 
 def without_priority(stream_id: int, flags: int, payload: bytes) -> bytes:
-    """The header block of a HEADERS frame without padding."""
+    """The header block of a HEADERS frame without padding. Without it the next block cannot be read: no StreamFault."""
     if not flags & WITH_PRIORITY:
         return payload
-    check_priority(stream_id, payload[:5])
-    return payload[5:]
+    try:
+        check_priority(stream_id, payload[:PRIORITY_BYTES])
+    except StreamFault as fault:
+        raise ConnectionFault(fault.code, "headers with a priority that is none") from None
+    return payload[PRIORITY_BYTES:]
 
 
 def check_priority(stream_id: int, payload: bytes) -> None:
     """Priorities are read and not heeded, as RFC 9113 lets us; raises what is wrong with one."""
-    if len(payload) != 5:
+    if len(payload) != PRIORITY_BYTES:
         raise StreamFault(stream_id, ErrorCode.FRAME_SIZE_ERROR)
     if _word.unpack_from(payload)[0] & STREAM_ID == stream_id:
         raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)

@@ -94,6 +94,8 @@ async def test_large_requests_never_wait() -> None:
         ("empty data flood", ErrorCode.ENHANCE_YOUR_CALM),
         ("unknown frames", ErrorCode.ENHANCE_YOUR_CALM),
         ("window flood", ErrorCode.ENHANCE_YOUR_CALM),
+        ("headers without their priority", ErrorCode.FRAME_SIZE_ERROR),
+        ("headers that wait for themselves", ErrorCode.PROTOCOL_ERROR),
         ("continuation flood", ErrorCode.ENHANCE_YOUR_CALM),
         ("continuation of nothing inside", ErrorCode.ENHANCE_YOUR_CALM),
         ("hpack bomb", ErrorCode.ENHANCE_YOUR_CALM),
@@ -129,6 +131,10 @@ def _bomb(peer: Peer) -> bytes:
     return _greeted(peer.headers(1, fields) + peer.headers(3, [*fields, *fields[-1:] * 10]))
 
 
+def _with_priority(payload: bytes) -> bytes:
+    return _greeted(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.WITH_PRIORITY, 1, payload))
+
+
 ABUSES: dict[str, Any] = {
     "no preface": lambda peer: b"\0" * 24,
     "http/1.1": lambda peer: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -140,6 +146,10 @@ ABUSES: dict[str, Any] = {
     "empty data flood": lambda peer: _greeted(peer.headers(1) + frames.frame(frames.DATA, 0, 1) * 3_000),
     "unknown frames": lambda peer: _greeted(frames.frame(99, 0, 0) * 3_000),
     "window flood": lambda peer: _greeted(frames.window_frame(0, 1) * 3_000),
+    "headers without their priority": lambda peer: _with_priority(b"abc"),
+    "headers that wait for themselves": lambda peer: _with_priority(
+        bytes([0, 0, 0, 1, 0]) + peer.encoder.encode(GRPC_FIELDS)
+    ),
     "continuation flood": lambda peer: _continuation(b"x" * 10_000, 5),
     "continuation of nothing inside": lambda peer: _continuation(b"", 50),
     "hpack bomb": _bomb,
