@@ -188,6 +188,7 @@ class Connection(asyncio.Protocol):
         stream = self._streams.get(stream_id)
         if stream is None:
             self._check_known(stream_id)
+            self._credit.spend()
             if self._past.has_to_stop(stream_id):
                 self.send(frames.reset_frame(stream_id, ErrorCode.NO_ERROR))
             return
@@ -235,6 +236,7 @@ class Connection(asyncio.Protocol):
             check_trailers(stream_id, fields)
         elif stream_id <= self._last_id:
             if self._past.is_let_go(stream_id):
+                self._credit.spend()
                 return
             raise self._past.headers(stream_id)
         elif self._is_leaving:
@@ -294,10 +296,11 @@ class Connection(asyncio.Protocol):
         add_bytes = frames.read_word(payload) & frames.MAX_WINDOW_BYTES
         if stream_id:
             self._check_known(stream_id)
-            if stream := self._streams.get(stream_id):
-                stream.widen(add_bytes)
-            else:
+            stream = self._streams.get(stream_id)
+            if stream is None or not stream.is_waiting:
                 self._credit.spend()
+            if stream is not None:
+                stream.widen(add_bytes)
             return
         self.send_window += add_bytes
         if not add_bytes or self.send_window > frames.MAX_WINDOW_BYTES:
@@ -335,6 +338,7 @@ class Connection(asyncio.Protocol):
     def _reset(self, stream_id: int, code: ErrorCode) -> None:
         self._credit.spend(RESET_COSTS)
         self.send(frames.reset_frame(stream_id, code))
+        self._past.stop(stream_id)
         self._drop(stream_id)
 
     def _drop(self, stream_id: int) -> None:

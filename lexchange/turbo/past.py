@@ -23,6 +23,12 @@ class Past:
         """Answered, or not taken, before its client had sent all: what still comes is his right."""
         self._let_go.append(stream_id)
 
+    def stop(self, stream_id: int) -> None:
+        """Reset by us: its client may have sent more before he heard of it."""
+        if stream_id not in self._stopped:
+            self._let_go.append(stream_id)
+            self._stopped.append(stream_id)
+
     def is_let_go(self, stream_id: int) -> bool:
         """Whether what comes is not looked at."""
         return stream_id in self._let_go

@@ -94,6 +94,9 @@ async def test_large_requests_never_wait() -> None:
         ("empty data flood", ErrorCode.ENHANCE_YOUR_CALM),
         ("unknown frames", ErrorCode.ENHANCE_YOUR_CALM),
         ("window flood", ErrorCode.ENHANCE_YOUR_CALM),
+        ("window flood on a stream", ErrorCode.ENHANCE_YOUR_CALM),
+        ("data flood on a stream of the past", ErrorCode.ENHANCE_YOUR_CALM),
+        ("headers flood on a stream of the past", ErrorCode.ENHANCE_YOUR_CALM),
         ("headers without their priority", ErrorCode.FRAME_SIZE_ERROR),
         ("headers that wait for themselves", ErrorCode.PROTOCOL_ERROR),
         ("continuation flood", ErrorCode.ENHANCE_YOUR_CALM),
@@ -131,6 +134,11 @@ def _bomb(peer: Peer) -> bytes:
     return _greeted(peer.headers(1, fields) + peer.headers(3, [*fields, *fields[-1:] * 10]))
 
 
+def _past(peer: Peer, packet: bytes) -> bytes:
+    """On a stream that we have reset."""
+    return _greeted(peer.headers(1, [("a", "b")]) + packet * 3_000)
+
+
 def _with_priority(payload: bytes) -> bytes:
     return _greeted(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.WITH_PRIORITY, 1, payload))
 
@@ -146,6 +154,9 @@ ABUSES: dict[str, Any] = {
     "empty data flood": lambda peer: _greeted(peer.headers(1) + frames.frame(frames.DATA, 0, 1) * 3_000),
     "unknown frames": lambda peer: _greeted(frames.frame(99, 0, 0) * 3_000),
     "window flood": lambda peer: _greeted(frames.window_frame(0, 1) * 3_000),
+    "window flood on a stream": lambda peer: _greeted(peer.headers(1) + frames.window_frame(1, 1) * 3_000),
+    "data flood on a stream of the past": lambda peer: _past(peer, frames.frame(frames.DATA, 0, 1, b"x")),
+    "headers flood on a stream of the past": lambda peer: _past(peer, peer.headers(1)),
     "headers without their priority": lambda peer: _with_priority(b"abc"),
     "headers that wait for themselves": lambda peer: _with_priority(
         bytes([0, 0, 0, 1, 0]) + peer.encoder.encode(GRPC_FIELDS)
@@ -166,6 +177,16 @@ async def test_streams_beyond_the_limit_are_refused() -> None:
         refused = await peer.find(frames.RST_STREAM)
         assert refused.stream_id == FIRST_IDS[limits.STREAMS]
         assert refused.payload == bytes([0, 0, 0, ErrorCode.REFUSED_STREAM])
+
+
+async def test_what_was_on_its_way_to_a_reset_stream_is_let_be() -> None:
+    """Its client hears of the reset once, and of nothing that he had sent before he heard (RFC 9113, 5.1)."""
+    async with running() as server, server.peer() as peer:
+        trailers = peer.headers(1, [("x", "y")], ends=True)
+        data = frames.frame(frames.DATA, 0, 1, b"x")
+        peer.say(peer.headers(1, [("a", "b")]), data * 5, trailers, PING)
+        told = [await peer.next() for _ in range(5)]
+        assert [each.kind for each in told if each][2:] == [frames.SETTINGS, frames.RST_STREAM, frames.PING]
 
 
 async def test_stream_beyond_its_window_is_reset() -> None:
