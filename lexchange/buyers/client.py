@@ -48,7 +48,6 @@ MAX_HEADS_KEPT = 1_024
 UNAUTHORIZED = 401
 
 Resolve = Callable[[str], Sequence[str]]
-Stop = Callable[[], None]
 
 
 class BuyerClient:
@@ -78,10 +77,10 @@ class BuyerClient:
         self._known_heads: KnownHeads = {}
         self._is_closed = False
 
-    def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
+    def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Connection | None:
         """Send what only asks, without a task, where a connection is free; None where none is, and nothing was sent.
 
-        `hear` is told the outcome in a later turn of the loop, or nothing any more once what is returned was called.
+        `hear` is told the outcome in a later turn of the loop, or nothing once the connection was told to `abandon` it.
         """
         now = asyncio.get_running_loop().time()
         if request.oauth2 is not None or now >= deadline:
@@ -95,34 +94,35 @@ class BuyerClient:
             return None
         connection.start(message, hear, deadline, head.is_head, head.is_last)
         failpoints.reach("request_sent")
-        return partial(connection.abandon, hear)
+        return connection
 
-    async def send_soon(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
+    async def send_soon(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Connection | None:
         """As `send_at_once`, having waited for a connection; without one `hear` is told why, and None returned."""
         if request.oauth2 is not None:
             hear(await self._send_with_token(request, request.oauth2, deadline))
             return None
-        stop = await self._start(request, hear, deadline)
-        if isinstance(stop, BuyerFailure):
-            hear(stop)
+        started = await self._start(request, hear, deadline)
+        if isinstance(started, BuyerFailure):
+            hear(started)
             return None
-        return stop
+        return started
 
     async def send(self, request: BuyerRequest, *, deadline: float) -> Outcome:
         """Send once; `deadline` is on the loop's clock. Raises nothing but CancelledError, which ends the call."""
         if request.oauth2 is not None:
             return await self._send_with_token(request, request.oauth2, deadline)
         call: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        stop = await self._start(request, partial(_settle, call), deadline)
-        if isinstance(stop, BuyerFailure):
-            return stop
+        hear = partial(_settle, call)
+        started = await self._start(request, hear, deadline)
+        if isinstance(started, BuyerFailure):
+            return started
         try:
             return await call
         except asyncio.CancelledError:
-            stop()
+            started.abandon(hear)
             raise
 
-    async def _start(self, request: BuyerRequest, hear: Hear, deadline: float) -> Stop | BuyerFailure:
+    async def _start(self, request: BuyerRequest, hear: Hear, deadline: float) -> Connection | BuyerFailure:
         """Wait for a connection, then send; a failure says that nothing was sent, and `hear` is not told."""
         try:
             head, message, pool = self._prepare(request)
@@ -141,7 +141,7 @@ class BuyerClient:
             return not_sent(FailureKind.TIMEOUT, "the deadline passed before anything was sent")
         connection.start(message, hear, deadline, head.is_head, head.is_last)
         failpoints.reach("request_sent")
-        return partial(connection.abandon, hear)
+        return connection
 
     def _prepare(self, request: BuyerRequest) -> tuple[Head, bytes, Pool]:
         """The request as bytes, and where connections for it are; raises ValueError for one that may not be sent."""
