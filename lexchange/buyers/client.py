@@ -65,6 +65,7 @@ class BuyerClient:
         default_tls: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()  # asking for it costs a system call each time
         self._limits = limits
         self._address_rule = address_rule
         self._default_tls = default_tls
@@ -82,7 +83,7 @@ class BuyerClient:
 
         `hear` is told the outcome in a later turn of the loop, or nothing once the connection was told to `abandon` it.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if request.oauth2 is not None or now >= deadline:
             return None
         try:
@@ -111,7 +112,7 @@ class BuyerClient:
         """Send once; `deadline` is on the loop's clock. Raises nothing but CancelledError, which ends the call."""
         if request.oauth2 is not None:
             return await self._send_with_token(request, request.oauth2, deadline)
-        call: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        call: asyncio.Future[Outcome] = self._loop.create_future()
         hear = partial(_settle, call)
         started = await self._start(request, hear, deadline)
         if isinstance(started, BuyerFailure):
@@ -128,7 +129,7 @@ class BuyerClient:
             head, message, pool = self._prepare(request)
         except ValueError as error:
             return not_sent(FailureKind.REFUSED_REQUEST, str(error))
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         connection = pool.take_idle(now)
         if connection is None:
@@ -217,7 +218,7 @@ class BuyerClient:
     async def _open(self, endpoint: Endpoint, deadline: float) -> Connection | BuyerFailure:
         if self._is_closed:
             return not_sent(FailureKind.CLIENT_CLOSED, CLOSED)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         opened = await self._establish(endpoint, min(deadline, loop.time() + self._limits.connect_timeout_s))
         if isinstance(opened, BuyerFailure) and loop.time() >= deadline - CLOCK_TICK_S:
             return not_sent(FailureKind.TIMEOUT, f"the deadline passed before a connection: {opened.detail}")
@@ -252,7 +253,7 @@ class BuyerClient:
             return [host]
         lookup = self._lookups.get(host)
         if lookup is None:
-            lookup = asyncio.get_running_loop().run_in_executor(self._resolvers, self._resolve, host)
+            lookup = self._loop.run_in_executor(self._resolvers, self._resolve, host)
             self._lookups[host] = lookup
             lookup.add_done_callback(partial(self._looked_up, host))
         return await asyncio.shield(lookup)  # a thread cannot be stopped: calls share its answer and leave it alone
@@ -264,7 +265,7 @@ class BuyerClient:
 
     async def _reach(self, endpoint: Endpoint, addresses: list[str], until: float) -> socket.socket | BuyerFailure:
         """Connect to the first address that lets us; each gets an equal share of what time is left."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         reached: socket.socket | BuyerFailure = not_sent(FailureKind.CONNECT, "no address")
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             now = loop.time()
@@ -275,7 +276,7 @@ class BuyerClient:
 
     async def _wrap(self, endpoint: Endpoint, sock: socket.socket, until: float) -> Connection | BuyerFailure:
         """Give the connected socket to the loop, through TLS when the endpoint is https."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         is_tls = endpoint.scheme == "https"
         connection = Connection(AnswerReader(self._limits, self._known_heads), loop)
         try:
