@@ -18,7 +18,7 @@ from lexchange.breaker import Breaker
 from lexchange.buyers.answers import Reading, Verdict
 from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
-from lexchange.buyers.connection import Hear
+from lexchange.buyers.connection import Connection, Hear
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
 from lexchange.campaign import Buyer, Routing
@@ -113,7 +113,8 @@ class Auction:
         self._settled: asyncio.Future[None] = self._loop.create_future()
         self._open: dict[str, Asked] = {}  # not answered, not timed out
         self._timers: dict[float, list[Asked]] = {}  # by the end of their time
-        self._stops: list[Callable[[], object]] = []  # what ends the calls under way
+        self._calls: list[tuple[Connection, Hear]] = []  # under way, or over
+        self._tasks: list[asyncio.Task[None]] = []  # that wait for a connection
         self._unheard = 0  # of those, timed out or not
         self._all_heard: asyncio.Future[None] | None = None
         self._bids: list[tuple[Place, Bidder]] = []  # best first
@@ -130,13 +131,15 @@ class Auction:
             self._settle_if_certain()
             await self._settled
         except asyncio.CancelledError:
-            for stop in self._stops:
-                stop()
+            for connection, hear in self._calls:
+                connection.abandon(hear)
+            for task in self._tasks:
+                task.cancel()
             raise
         finally:
             for handle in handles:
                 handle.cancel()
-            self._stops.clear()  # each holds what hears, which holds this
+            self._calls.clear()  # each holds what hears, which holds this
         if self._unheard or self._late:  # the turn that decided it may have heard others, too
             self._background.spawn(self._hear_late())
         ranked = [bidder for _, bidder in self._bids]
@@ -183,19 +186,22 @@ class Auction:
         self._unheard += 1
         hear = partial(self._hear, asked)
         until = deadline + self._limits.late_grace_ms / 1000
-        stop = self._client.send_at_once(request, hear, deadline=until)
-        self._stops.append(stop or self._background.spawn(self._send(request, hear, until)).cancel)
+        connection = self._client.send_at_once(request, hear, deadline=until)
+        if connection is None:
+            self._tasks.append(self._background.spawn(self._send(request, hear, until)))
+        else:
+            self._calls.append((connection, hear))
 
     async def _send(self, request: BuyerRequest, hear: Hear, until: float) -> None:
         """As there is no free connection, somebody has to wait for one. Whatever breaks meanwhile, he is heard of."""
         try:
-            stop = await self._client.send_soon(request, hear, deadline=until)
+            connection = await self._client.send_soon(request, hear, deadline=until)
         except Exception as error:  # noqa: BLE001 - else the auction would wait for him in vain, and for his late answer
             log_event("ping_call_error", error=type(error).__name__)
             hear(BuyerFailure(kind=FailureKind.MALFORMED, is_sent=True, detail="the call could not be made"))
             return
-        if stop is not None and not self._settled.done():
-            self._stops.append(stop)
+        if connection is not None and not self._settled.done():
+            self._calls.append((connection, hear))
 
     # ---- hearing ----
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     def maker(cls: Callable[Parameters, Value]) -> Callable[Parameters, Value]:
         """Typed as the class itself."""
+
+    def as_dict(value: object, /) -> dict[str, Any]:
+        """Of any value."""
 else:
 
     def replace(value, /, **changes):
@@ -35,6 +38,15 @@ else:
         parameters = ", ".join(_parameter(each) for each in fields(cls))
         defaults = {f"default_{each.name}": each.default for each in fields(cls)}
         return _written(cls, f"*, {parameters}", {each.name: each.name for each in fields(cls)}, **defaults)
+
+    def as_dict(value, /):
+        """A value's fields, as they are; orjson's `default`, who asks a dataclass with slots for more than them."""
+        return _unpacker(type(value))(value)
+
+    @functools.cache
+    def _unpacker(cls: type) -> Callable[..., Any]:
+        entries = ", ".join(f"{each.name!r}: value.{each.name}" for each in fields(cls))
+        return _executed(f"def unpack(value):\n    return {{{entries}}}")["unpack"]
 
     @functools.cache
     def _copier(cls: type, *changed: str) -> Callable[..., Any]:
@@ -50,6 +62,9 @@ else:
     def _written(cls: type, parameters: str, sources: Mapping[str, str], **names: Any) -> Callable[..., Any]:
         """A function that fills a new value, written out as the __init__ of a dataclass is."""
         lines = "".join(f"    made.{name} = {source}\n" for name, source in sources.items())
-        scope = {"new": object.__new__, "cls": cls, **names}
-        exec(f"def make({parameters}):\n    made = new(cls)\n{lines}    return made", scope)  # noqa: S102 - names of fields only
-        return scope["make"]
+        text = f"def make({parameters}):\n    made = new(cls)\n{lines}    return made"
+        return _executed(text, new=object.__new__, cls=cls, **names)["make"]
+
+    def _executed(text: str, **scope: Any) -> dict[str, Any]:
+        exec(text, scope)  # noqa: S102 - made of names of fields only
+        return scope

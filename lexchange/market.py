@@ -33,7 +33,7 @@ class _Takes:
 
     route: Route
     by_buyer: dict[str, tuple[CapTake, ...]]
-    counters: list[str]
+    counters: tuple[str, ...]
 
 
 class Market:
@@ -123,7 +123,7 @@ class Market:
                 name: lead_takes(live.buyer.caps, live.owner, now_ms, live.zone, 0, src=src)
                 for name, live in route.live.buyers.items()
             }
-            counters = [take.counter for takes in by_buyer.values() for take in takes]
+            counters = tuple(take.counter for takes in by_buyer.values() for take in takes)
             known = self._takes[src] = _Takes(route=route, by_buyer=by_buyer, counters=counters)
         return known
 

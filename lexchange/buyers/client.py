@@ -48,7 +48,6 @@ MAX_HEADS_KEPT = 1_024
 UNAUTHORIZED = 401
 
 Resolve = Callable[[str], Sequence[str]]
-Stop = Callable[[], None]
 
 
 class BuyerClient:
@@ -66,6 +65,7 @@ class BuyerClient:
         default_tls: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()  # asking for it costs a system call each time
         self._limits = limits
         self._address_rule = address_rule
         self._default_tls = default_tls
@@ -78,12 +78,12 @@ class BuyerClient:
         self._known_heads: KnownHeads = {}
         self._is_closed = False
 
-    def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
+    def send_at_once(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Connection | None:
         """Send what only asks, without a task, where a connection is free; None where none is, and nothing was sent.
 
-        `hear` is told the outcome in a later turn of the loop, or nothing any more once what is returned was called.
+        `hear` is told the outcome in a later turn of the loop, or nothing once the connection was told to `abandon` it.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if request.oauth2 is not None or now >= deadline:
             return None
         try:
@@ -95,40 +95,41 @@ class BuyerClient:
             return None
         connection.start(message, hear, deadline, head.is_head, head.is_last)
         failpoints.reach("request_sent")
-        return partial(connection.abandon, hear)
+        return connection
 
-    async def send_soon(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Stop | None:
+    async def send_soon(self, request: BuyerRequest, hear: Hear, *, deadline: float) -> Connection | None:
         """As `send_at_once`, having waited for a connection; without one `hear` is told why, and None returned."""
         if request.oauth2 is not None:
             hear(await self._send_with_token(request, request.oauth2, deadline))
             return None
-        stop = await self._start(request, hear, deadline)
-        if isinstance(stop, BuyerFailure):
-            hear(stop)
+        started = await self._start(request, hear, deadline)
+        if isinstance(started, BuyerFailure):
+            hear(started)
             return None
-        return stop
+        return started
 
     async def send(self, request: BuyerRequest, *, deadline: float) -> Outcome:
         """Send once; `deadline` is on the loop's clock. Raises nothing but CancelledError, which ends the call."""
         if request.oauth2 is not None:
             return await self._send_with_token(request, request.oauth2, deadline)
-        call: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        stop = await self._start(request, partial(_settle, call), deadline)
-        if isinstance(stop, BuyerFailure):
-            return stop
+        call: asyncio.Future[Outcome] = self._loop.create_future()
+        hear = partial(_settle, call)
+        started = await self._start(request, hear, deadline)
+        if isinstance(started, BuyerFailure):
+            return started
         try:
             return await call
         except asyncio.CancelledError:
-            stop()
+            started.abandon(hear)
             raise
 
-    async def _start(self, request: BuyerRequest, hear: Hear, deadline: float) -> Stop | BuyerFailure:
+    async def _start(self, request: BuyerRequest, hear: Hear, deadline: float) -> Connection | BuyerFailure:
         """Wait for a connection, then send; a failure says that nothing was sent, and `hear` is not told."""
         try:
             head, message, pool = self._prepare(request)
         except ValueError as error:
             return not_sent(FailureKind.REFUSED_REQUEST, str(error))
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         connection = pool.take_idle(now)
         if connection is None:
@@ -141,7 +142,7 @@ class BuyerClient:
             return not_sent(FailureKind.TIMEOUT, "the deadline passed before anything was sent")
         connection.start(message, hear, deadline, head.is_head, head.is_last)
         failpoints.reach("request_sent")
-        return partial(connection.abandon, hear)
+        return connection
 
     def _prepare(self, request: BuyerRequest) -> tuple[Head, bytes, Pool]:
         """The request as bytes, and where connections for it are; raises ValueError for one that may not be sent."""
@@ -217,7 +218,7 @@ class BuyerClient:
     async def _open(self, endpoint: Endpoint, deadline: float) -> Connection | BuyerFailure:
         if self._is_closed:
             return not_sent(FailureKind.CLIENT_CLOSED, CLOSED)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         opened = await self._establish(endpoint, min(deadline, loop.time() + self._limits.connect_timeout_s))
         if isinstance(opened, BuyerFailure) and loop.time() >= deadline - CLOCK_TICK_S:
             return not_sent(FailureKind.TIMEOUT, f"the deadline passed before a connection: {opened.detail}")
@@ -252,7 +253,7 @@ class BuyerClient:
             return [host]
         lookup = self._lookups.get(host)
         if lookup is None:
-            lookup = asyncio.get_running_loop().run_in_executor(self._resolvers, self._resolve, host)
+            lookup = self._loop.run_in_executor(self._resolvers, self._resolve, host)
             self._lookups[host] = lookup
             lookup.add_done_callback(partial(self._looked_up, host))
         return await asyncio.shield(lookup)  # a thread cannot be stopped: calls share its answer and leave it alone
@@ -264,7 +265,7 @@ class BuyerClient:
 
     async def _reach(self, endpoint: Endpoint, addresses: list[str], until: float) -> socket.socket | BuyerFailure:
         """Connect to the first address that lets us; each gets an equal share of what time is left."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         reached: socket.socket | BuyerFailure = not_sent(FailureKind.CONNECT, "no address")
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             now = loop.time()
@@ -275,7 +276,7 @@ class BuyerClient:
 
     async def _wrap(self, endpoint: Endpoint, sock: socket.socket, until: float) -> Connection | BuyerFailure:
         """Give the connected socket to the loop, through TLS when the endpoint is https."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         is_tls = endpoint.scheme == "https"
         connection = Connection(AnswerReader(self._limits, self._known_heads), loop)
         try:

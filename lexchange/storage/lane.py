@@ -8,6 +8,7 @@ and a caller who comes alone never is.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeAlias, TypeVar
@@ -16,7 +17,10 @@ from lexchange.errors import StorageError
 
 BATCH_JOBS = 500  # at most: bounds how long one batch keeps the next, and other processes, waiting
 COMPANY_JOBS = 64  # a batch that has gathered so many waits no longer
-WINDOW_S = 0.004  # nor one that has waited so long
+WINDOW_S = 0.004  # nor one that has waited so long,
+BUSY_WINDOW_S = 0.008  # or so long while the process takes a whole core: then what commits cost is what calls lack
+BUSY_CORES = 0.9
+LOOK_S = 0.1  # over which that is measured
 GAP_S = 0.002  # nor one that nobody has joined for so long, and then the next ones wait for fewer,
 PROBES = 8  # until so many batches in a row had enough
 
@@ -39,6 +43,8 @@ class Lane(Generic[Job, Answer]):
         self._jobs: list[Job] = []
         self._waiting: list[asyncio.Future[Answer]] = []  # for the answers to them
         self._window: asyncio.TimerHandle | None = None
+        self._window_s = WINDOW_S
+        self._looked_at = (self._loop.time(), time.process_time())
         self._batches: SimpleQueue[Batch[Job, Answer] | None] = SimpleQueue()
         # A daemon, so that a process that dies without closing is not kept alive; what waits was never acknowledged.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -76,9 +82,20 @@ class Lane(Generic[Job, Answer]):
 
     def _begin(self) -> None:
         if len(self._waiting) < self._enough:
-            self._wait(until=self._loop.time() + WINDOW_S)
+            self._look()
+            self._wait(until=self._loop.time() + self._window_s)
         else:
             self._hand_over()
+
+    def _look(self) -> None:
+        """Now and then see how busy the process is."""
+        since_s, cpu_s = self._looked_at
+        now = self._loop.time()
+        if now < since_s + LOOK_S:
+            return
+        self._looked_at = now, time.process_time()
+        is_busy = self._looked_at[1] - cpu_s > BUSY_CORES * (now - since_s)
+        self._window_s = BUSY_WINDOW_S if is_busy else WINDOW_S
 
     def _wait(self, until: float) -> None:
         self._window = self._loop.call_later(GAP_S, self._wait_on, len(self._waiting), until)

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from lexchange.frozen import replace
+from lexchange.frozen import as_dict, replace
 from lexchange.lead import (
     Attempt,
     AttemptOutcome,
@@ -115,7 +115,7 @@ def _of_each(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 
 def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
+    return orjson.dumps(value, as_dict, orjson.OPT_PASSTHROUGH_DATACLASS).decode()
 
 
 def _ping(rows: Sequence[Row]) -> Ping:

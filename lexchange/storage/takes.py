@@ -1,6 +1,7 @@
 """Takes: units that take cap slots, each take met in the next way where one misses; and leases, given back once."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import groupby
 
@@ -62,11 +63,10 @@ class Takes:
 
     async def used(self, counters: Iterable[str]) -> dict[str, int]:
         """What is used of each counter, in flight included, and not only leased; 0 for one that nobody has touched."""
-        used = dict.fromkeys(counters, 0)
-        for campaign, of_one in groupby(sorted(used), key=campaign_of):  # mostly there is but one
-            names = tuple(of_one)
-            rows = await self._connector.read(statements.read_counters(len(names)), (campaign, campaign, *names))
-            used |= dict(rows)
+        names = tuple(counters)
+        used = dict.fromkeys(names, 0)
+        for sql, params in _queries(names):
+            used.update(await self._connector.read(sql, params))
         return used
 
     async def release_expired(self, campaign: str, now_ms: int) -> int:
@@ -122,6 +122,13 @@ class Takes:
     def _undone(self, draws: Sequence[Draw]) -> None:
         if self._blocks is not None:
             self._blocks.undone(draws)
+
+
+@functools.lru_cache(4_096)
+def _queries(counters: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """What asks for these counters: one query for each campaign, and mostly there is but one."""
+    names = [(campaign, tuple(of_one)) for campaign, of_one in groupby(sorted(set(counters)), key=campaign_of)]
+    return [(statements.read_counters(len(of_one)), (campaign, campaign, *of_one)) for campaign, of_one in names]
 
 
 def _now() -> float:

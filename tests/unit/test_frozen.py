@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lexchange.frozen import maker, replace
+from lexchange.frozen import as_dict, maker, replace
 from lexchange.lead import BuyerPing, PingOutcome
 from lexchange.payout import Split
 from tests.storage.examples import a_lead, a_ping
@@ -32,6 +32,11 @@ def test_replace_copies_all_but_the_changes(value: Any, changes: dict[str, Any])
 def test_replace_refuses_a_field_that_is_none() -> None:
     with pytest.raises(AttributeError, match="payuot_micros"):
         replace(Split(payout_micros=1, margin_micros=2), payuot_micros=3)  # type: ignore[call-arg]  # the slip is what is tested
+
+
+def test_as_dict_gives_the_fields_as_they_are() -> None:
+    lead = a_lead(1)
+    assert as_dict(lead) == {each.name: getattr(lead, each.name) for each in dataclasses.fields(lead)}
 
 
 def test_maker_makes_what_the_class_makes() -> None:
