@@ -18,7 +18,8 @@ from lexchange.errors import StorageError
 BATCH_JOBS = 500  # at most: bounds how long one batch keeps the next, and other processes, waiting
 COMPANY_JOBS = 64  # a batch that has gathered so many waits no longer
 WINDOW_S = 0.004  # nor one that has waited so long,
-BUSY_WINDOW_S = 0.008  # or so long while the process takes a whole core: then what commits cost is what calls lack
+BUSY_WINDOW_S = 0.008  # or so long where it has only a few while the process takes a whole core: then time is dear
+FEW_JOBS = 16
 BUSY_CORES = 0.9
 LOOK_S = 0.1  # over which that is measured
 GAP_S = 0.002  # nor one that nobody has joined for so long, and then the next ones wait for fewer,
@@ -43,7 +44,7 @@ class Lane(Generic[Job, Answer]):
         self._jobs: list[Job] = []
         self._waiting: list[asyncio.Future[Answer]] = []  # for the answers to them
         self._window: asyncio.TimerHandle | None = None
-        self._window_s = WINDOW_S
+        self._is_busy = False
         self._looked_at = (self._loop.time(), time.process_time())
         self._batches: SimpleQueue[Batch[Job, Answer] | None] = SimpleQueue()
         # A daemon, so that a process that dies without closing is not kept alive; what waits was never acknowledged.
@@ -83,7 +84,7 @@ class Lane(Generic[Job, Answer]):
     def _begin(self) -> None:
         if len(self._waiting) < self._enough:
             self._look()
-            self._wait(until=self._loop.time() + self._window_s)
+            self._wait(since=self._loop.time())
         else:
             self._hand_over()
 
@@ -94,18 +95,19 @@ class Lane(Generic[Job, Answer]):
         if now < since_s + LOOK_S:
             return
         self._looked_at = now, time.process_time()
-        is_busy = self._looked_at[1] - cpu_s > BUSY_CORES * (now - since_s)
-        self._window_s = BUSY_WINDOW_S if is_busy else WINDOW_S
+        self._is_busy = self._looked_at[1] - cpu_s > BUSY_CORES * (now - since_s)
 
-    def _wait(self, until: float) -> None:
-        self._window = self._loop.call_later(GAP_S, self._wait_on, len(self._waiting), until)
+    def _wait(self, since: float) -> None:
+        self._window = self._loop.call_later(GAP_S, self._wait_on, len(self._waiting), since)
 
-    def _wait_on(self, seen: int, until: float) -> None:
+    def _wait_on(self, seen: int, since: float) -> None:
         """The gap is over: wait for more company, or learn how much there is and start with it."""
-        if len(self._waiting) == seen:
+        count = len(self._waiting)
+        window_s = BUSY_WINDOW_S if self._is_busy and count < FEW_JOBS else WINDOW_S
+        if count == seen:
             self._learn(enough=max(seen, self._enough * 3 // 4))
-        elif self._loop.time() < until:
-            self._wait(until)
+        elif self._loop.time() < since + window_s:
+            self._wait(since)
             return
         else:
             self._learn(enough=COMPANY_JOBS)
