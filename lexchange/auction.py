@@ -56,7 +56,7 @@ class Terms:
     seed: int
     turns: dict[str, int]
     deadline: float | None
-    hears_all: bool = False  # the lead may come to every bidder, one after the other, so each bid counts
+    hears_all: bool = False  # whoever stands first may drop out later: reject the lead, or have no slot left to hold
 
 
 @frozen

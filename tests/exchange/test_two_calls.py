@@ -123,3 +123,18 @@ async def test_callers_who_hang_up_cut_no_delivery(road: str, tmp_path: Path) ->
         _, answer = await source.send(Call(name="post", body=body))
         assert (answer["reason"], answer["outcome"]) == ("ping_id_already_consumed", "delivered")
         assert buyers.calls["acme.post"] == 1
+
+
+async def test_last_place_is_held_for_one_of_two_pings(tmp_path: Path) -> None:
+    """By priority both go to the first in line; the one that finds his last place held goes to who answers later."""
+    one_place = [{"window": "day", "limit": 1, "reserve": "ping"}]
+    case = {
+        "change": {"routing.mode": "priority", "buyers.acme.caps": one_place},
+        "replies": {
+            "acme.ping": [{"json": {"status": "ok", "bid": 7}, "delay_ms": 20}] * 2,
+            "bright.ping": [{"json": {"status": "ok", "bid": 6, "token": "t"}, "delay_ms": 200}] * 2,
+        },
+    }
+    async with exchange_for(case, tmp_path) as (server, _), transport("rest", server) as source:
+        answers = await asyncio.gather(source.send(call("ping")), source.send(call("ping")))
+    assert sorted(answer.get("bid", 0) for _, answer in answers) == [5_100_000, 5_950_000]
