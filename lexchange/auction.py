@@ -124,13 +124,14 @@ class Auction:
 
     async def run(self, buyers: Iterable[LiveBuyer]) -> list[Bidder]:
         """Ask the buyers; returns the bids, best first. Cancelling it drops the calls under way."""
-        for live in buyers:
-            self._begin(live)
-        handles = [self._loop.call_at(at, self._time_out, asked) for at, asked in self._timers.items()]
+        handles: list[asyncio.TimerHandle] = []
         try:
+            for live in buyers:
+                self._begin(live)
+            handles += [self._loop.call_at(at, self._time_out, asked) for at, asked in self._timers.items()]
             self._settle_if_certain()
             await self._settled
-        except asyncio.CancelledError:
+        except BaseException:
             for connection, hear in self._calls:
                 connection.abandon(hear)
             for task in self._tasks:

@@ -1,6 +1,7 @@
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, cast
 
 import orjson
@@ -25,7 +26,7 @@ from lexchange.errors import StorageError
 from lexchange.gates import Gates
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason
 from tests.buyers.calls import buyer_client, cancelled, request, until
-from tests.buyers.raw_buyer import Line, raw_buyer
+from tests.buyers.raw_buyer import Line, RawBuyer, raw_buyer
 from tests.unit.examples import DATA, NOW_MS, a_buyer, a_route, an_endpoint
 
 SLOW_S = 0.25
@@ -356,21 +357,31 @@ async def test_answer_of_the_turn_that_decides_is_late_and_kept() -> None:
 # ------------------------------------------------------------------------------------------------- cancelling
 
 
+async def answer_first_then_hang(line: Line, dropped: list[bytes]) -> None:
+    """A buyer who keeps his line open after one answer, and then waits for the other side to drop it."""
+    await line.read()
+    await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+    await line.read()
+    dropped.append(await line.read())
+
+
+async def open_line(client: BuyerClient, buyer: RawBuyer) -> None:
+    await client.send(request(buyer.url), deadline=asyncio.get_running_loop().time() + 1)
+
+
 @pytest.mark.parametrize("is_open", [False, True])
 async def test_cancelled_auction_drops_its_calls(is_open) -> None:
     """Whoever asks no longer listens: the calls end, on a connection that was free and on one opened for this."""
     dropped: list[bytes] = []
 
-    async def script(line: Line) -> None:
-        if is_open:
-            await line.read()
-            await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+    async def hang(line: Line) -> None:
         await line.read()
         dropped.append(await line.read())
 
+    script = partial(answer_first_then_hang, dropped=dropped) if is_open else hang
     async with raw_buyer(script) as buyer, buyer_client() as client:
         if is_open:
-            await client.send(request(buyer.url), deadline=asyncio.get_running_loop().time() + 1)
+            await open_line(client, buyer)
         held = Held(client)
         auction = asyncio.create_task(held.run([pinged_by(5_000, url=buyer.url)]))
         await until(lambda: len(buyer.requests) == 1 + is_open)
@@ -378,4 +389,23 @@ async def test_cancelled_auction_drops_its_calls(is_open) -> None:
         await until(lambda: dropped)
         assert buyer.connection_count == 1
         await held.background.drain(1)
+    assert dropped == [b""]
+
+
+async def test_auction_that_breaks_drops_its_calls(monkeypatch) -> None:
+    """Where one buyer cannot even be asked, those asked before him are let go at once, not at their deadlines."""
+    dropped: list[bytes] = []
+    async with raw_buyer(partial(answer_first_then_hang, dropped=dropped)) as buyer, buyer_client() as client:
+        await open_line(client, buyer)
+
+        def break_without_a_line(sending: Coroutine[Any, Any, None]) -> None:
+            sending.close()
+            raise RuntimeError("nobody can be asked")
+
+        held = Held(client)
+        monkeypatch.setattr(held.background, "spawn", break_without_a_line)
+        buyers = [pinged_by(5_000, name, url=buyer.url) for name in ("on_the_line", "without_one")]
+        with pytest.raises(RuntimeError, match="nobody can be asked"):
+            await held.run(buyers)
+        await until(lambda: dropped)
     assert dropped == [b""]
