@@ -19,6 +19,7 @@ KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
 UNREAD_BYTES = 2 * HEADER_BYTES  # of a request, that are no header yet and no body: an endless one, or a path
 HEADERS_S = 10  # their arrival: who connects and says nothing, or says it drop by drop, is hung up on
+UNREAD_S = 20  # so is who leaves his answers unread until the line is full, and for so long then
 
 # With the headers that `headers_of` gives to ASGI, of which the further ones come in one piece.
 ANSWER = b"%bdate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
@@ -48,6 +49,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
     is_refused = False  # the request that is being read
     has_read = False  # something of it since the last packet
     unread_bytes = 0
+    unread_due_s: float | None = None  # when who does not read is hung up on
+    farewell = b""  # the last answer, once all that are owed before it are given; nothing is heard meanwhile
 
     def __init__(self, *, endpoints: Mapping[str, Endpoint], is_full: Callable[[], bool], **named: Any) -> None:
         super().__init__(**named)
@@ -59,6 +62,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; but a whole call that would be refused is refused as it lies there, at a third of the cost."""
+        if self.farewell:
+            return
         if self.is_between and data.startswith(SHED_STARTS) and self._is_full() and self._is_idle():
             head, _, body = data.partition(b"\r\n\r\n")
             if _plain_length(head) == len(body):
@@ -66,7 +71,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
                 self.on_response_complete()
                 return
         self._parse(data)
-        if not self.is_between:
+        if not self.is_between and not self.farewell:
             self._wait_for_rest(len(data))
 
     def on_message_begin(self) -> None:
@@ -134,17 +139,44 @@ class JsonErrorProtocol(HttpToolsProtocol):
         """The next of the calls that came in one go, or a rest, whose end `due_s` costs less to note than a timer."""
         if self.pipeline:
             super().on_response_complete()
+        elif self.farewell:
+            self._say_farewell()
         elif not self.transport.is_closing():
             self.flow.resume_reading()
             self.due_s = self.loop.time() + (KEEP_ALIVE_S if self.is_between else HEADERS_S)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is answered and hung up on."""
+        """What is no HTTP is answered, in its turn, and hung up on."""
         self._endpoint = None
         body = error_body("invalid_payload_shape", f"this is no HTTP/1.1 request that can be read: {msg}")
         head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        self.transport.close()
+        self.farewell = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+        if self._is_half_read():
+            if not self.pipeline:
+                self._say_farewell()
+                return
+            self.pipeline.popleft()  # its call waits behind others, and for a rest that will not come
+        if self._is_idle():
+            self._say_farewell()
+        else:
+            self.due_s = None
+
+    def pause_writing(self) -> None:
+        """The line is full of answers that nobody reads."""
+        super().pause_writing()
+        self.unread_due_s = self.loop.time() + UNREAD_S
+
+    def resume_writing(self) -> None:
+        """They are read again."""
+        super().resume_writing()
+        self.unread_due_s = None
+
+    def end_if_due(self, now_s: float) -> None:
+        """Hang up on who is too slow: at once where what is left to say would wait for him."""
+        if self.unread_due_s is not None and self.unread_due_s < now_s:
+            self.transport.abort()
+        elif self.due_s is not None and self.due_s < now_s:
+            self.transport.close()
 
     # ---- parsing ----
 
@@ -190,6 +222,15 @@ class JsonErrorProtocol(HttpToolsProtocol):
         """Whether the connection owes no earlier answer."""
         before: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it starts as
         return before is None or before.response_complete
+
+    def _is_half_read(self) -> bool:
+        """Whether the last call that was begun, through ASGI, waits for the rest of its body."""
+        return not self._is_idle() and getattr(self.cycle, "more_body", False)
+
+    def _say_farewell(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(self.farewell)
+            self.transport.close()
 
     def _is_next(self) -> bool:
         """Whether this call is the next, and its body on its way."""

@@ -64,8 +64,7 @@ class HttpServer:
         state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         now_s = loop.time()
         for each in [each for each in state.connections if isinstance(each, JsonErrorProtocol)]:
-            if each.due_s is not None and each.due_s < now_s:
-                each.transport.close()
+            each.end_if_due(now_s)
         self._tick = loop.call_later(1, self._look_after, loop)
 
 
