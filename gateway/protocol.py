@@ -1,6 +1,15 @@
 """Protocol: HTTP on one connection. A call that comes whole goes straight to its endpoint; all else is uvicorn's ASGI.
 
 Both ways answer alike, byte for byte: tests/gateway/test_both_ways.py sends the same requests along both.
+
+What a connection is at, while calls that came before may still run (`cycle` is the last, `pipeline` who has not begun):
+
+    it rests, or says nothing yet   is_between, due_s set   all before is answered
+    reads a head                    due_s set
+    reads a body                    due_s None              `_endpoint` set: it may go straight; else `cycle` is its own
+    reads what is shed              is_refused, due_s set   `cycle` knows nothing of it
+    has read a call                 is_between, due_s None  it runs, or waits its turn
+    hears no more                   farewell                said once all before is answered
 """
 
 import asyncio
@@ -64,7 +73,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
         """Parse; but a whole call that would be refused is refused as it lies there, at a third of the cost."""
         if self.farewell:
             return
-        if self.is_between and data.startswith(SHED_STARTS) and self._is_full() and self._is_idle():
+        if self.is_between and data.startswith(SHED_STARTS) and self._is_shedding() and self._is_idle():
             head, _, body = data.partition(b"\r\n\r\n")
             if _plain_length(head) == len(body):
                 self.transport.write(OVERLOADED)
@@ -89,6 +98,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
         self.header_bytes += len(name) + len(value)
         if self.header_bytes > HEADER_BYTES:
             raise ValueError(f"headers of more than {HEADER_BYTES} bytes")
+        if self.due_s is None:
+            return  # a trailer: it comes behind the body, and is no header of the call (RFC 9110, 6.5.1)
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -99,7 +110,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
         if self._asks_upgrade():
             return
         endpoint = self._endpoints.get(self.url) if self._is_next() else None
-        self.is_refused = endpoint is not None and self.url in SHED_PATHS and self._is_full()
+        self.is_refused = endpoint is not None and self.url in SHED_PATHS and self._is_shedding()
         if self.is_refused:
             return
         self.due_s = None
@@ -172,10 +183,12 @@ class JsonErrorProtocol(HttpToolsProtocol):
         self.unread_due_s = None
 
     def end_if_due(self, now_s: float) -> None:
-        """Hang up on who is too slow: at once where what is left to say would wait for him."""
+        """Hang up on who is too slow, once his calls are answered: at once where that would wait for him."""
+        if self.unread_due_s is None and self.transport.is_closing():
+            self.unread_due_s = now_s + UNREAD_S  # what was still to be said
         if self.unread_due_s is not None and self.unread_due_s < now_s:
             self.transport.abort()
-        elif self.due_s is not None and self.due_s < now_s:
+        elif self.due_s is not None and self.due_s < now_s and self._is_idle():
             self.transport.close()
 
     # ---- parsing ----
@@ -231,6 +244,10 @@ class JsonErrorProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(self.farewell)
             self.transport.close()
+
+    def _is_shedding(self) -> bool:
+        """Whether calls are refused here; not while earlier answers wait to be read, lest refusals pile up."""
+        return self._is_full() and not self.flow.write_paused
 
     def _is_next(self) -> bool:
         """Whether this call is the next, and its body on its way."""
@@ -292,7 +309,7 @@ class StraightCall:
         reply = await endpoint.answer(headers, body)
         if protocol.flow.write_paused and not self.disconnected:
             await protocol.flow.drain()
-        if self.disconnected:
+        if protocol.transport.is_closing():  # as `disconnected` does not say where another call waits behind
             return
         date = protocol.server_state.default_headers[0][1]
         protocol.transport.write(self._told(reply, date))

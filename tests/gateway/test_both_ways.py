@@ -85,6 +85,7 @@ class Running:
     server: HttpServer
     address: str
     connections: list[Connection] = field(default_factory=list)
+    is_full: bool = False
 
     async def connect(self) -> Connection:
         host, _, port = self.address.rpartition(":")
