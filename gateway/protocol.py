@@ -238,7 +238,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def _is_half_read(self) -> bool:
         """Whether the last call that was begun, through ASGI, waits for the rest of its body."""
-        return not self._is_idle() and getattr(self.cycle, "more_body", False)
+        return not self._is_idle() and self.cycle.more_body
 
     def _say_farewell(self) -> None:
         if not self.transport.is_closing():
@@ -298,6 +298,7 @@ class StraightCall:
     __slots__ = ("disconnected", "keep_alive", "response_complete")
 
     message_event = asyncio.Event()  # wakes whoever waits for more of a body: nobody
+    more_body = False
 
     def __init__(self) -> None:
         self.disconnected = False
