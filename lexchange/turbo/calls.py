@@ -60,8 +60,8 @@ class Call:
         "_deadline",
         "_has_started",
         "_is_over",
-        "_messages",
         "_method",
+        "_more",
         "_request",
         "_stream",
         "_task",
@@ -82,14 +82,14 @@ class Call:
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
         self._has_started = False
-        self._messages: asyncio.Queue[tuple[bytes, int] | None] | None = None
+        self._more: asyncio.Event | None = None  # of a stream of messages has come, or its end
         if stream.timeout is not None:
             timeout_s = read_timeout_s(stream.timeout)
             self._deadline = stream.began_s + timeout_s
             if timeout_s < TIMED_S:
                 self._timer = calling.loop.call_at(self._deadline, self.expire, self._deadline)
         if method.request_streaming:
-            self._body, self._messages = bytearray(), asyncio.Queue()
+            self._body, self._more = bytearray(), asyncio.Event()
             self._begin(None)
 
     # ---- the stream's side ----
@@ -101,20 +101,17 @@ class Call:
             body += part
         else:
             self._body = bytearray(body + part) if body else part
-        try:
-            if self._messages is not None:
-                self._queue_messages(self._messages)
-            elif len(self._body) > PREFIX_BYTES + self._calling.message_bytes:
-                raise too_large(self._calling.message_bytes)
-        except Refusal as refusal:
-            self._refuse(refusal)
+        if self._more is not None:
+            self._more.set()
+        elif len(self._body) > PREFIX_BYTES + self._calling.message_bytes:
+            self._refuse(too_large(self._calling.message_bytes))
 
     def end(self) -> None:
         """The request is whole."""
         if self._is_over:
             return
-        if self._messages is not None:
-            self._messages.put_nowait(None)
+        if self._more is not None:
+            self._more.set()
             return
         try:
             found = read_message(self._body, self._request.encoding, self._calling.message_bytes)
@@ -203,11 +200,22 @@ class Call:
             self._stream.finish(OK_TRAILERS)
 
     async def _requests(self) -> AsyncIterator[Any]:
-        assert self._messages is not None
-        while (found := await self._messages.get()) is not None:
-            message, taken_bytes = found
-            self._stream.give_back(taken_bytes)
-            yield self._read(message)
+        """Each is unpacked when it is asked for, so that what waits takes no more room than its window."""
+        body, more = self._body, self._more
+        assert isinstance(body, bytearray)
+        assert more is not None
+        while True:
+            while found := read_message(body, self._request.encoding, self._calling.message_bytes):
+                message, taken_bytes = found
+                del body[:taken_bytes]
+                self._stream.give_back(taken_bytes)
+                yield self._read(message)
+            if not self._stream.is_receiving:
+                break
+            more.clear()
+            await more.wait()
+        if body:
+            raise Refusal(grpc.StatusCode.INTERNAL, "a message that is cut off")
 
     def _read(self, message: Any) -> Any:
         try:
@@ -224,13 +232,6 @@ class Call:
         self._stream.write(packed(self._method.response_serializer(answer)))
 
     # ---- both ----
-
-    def _queue_messages(self, messages: "asyncio.Queue[tuple[bytes, int] | None]") -> None:
-        body = self._body
-        assert isinstance(body, bytearray)
-        while found := read_message(body, self._request.encoding, self._calling.message_bytes):
-            del body[: found[1]]
-            messages.put_nowait(found)
 
     def _start(self) -> None:
         if not self._has_started:

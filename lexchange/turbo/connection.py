@@ -61,13 +61,13 @@ class Connection(asyncio.Protocol):
         """Greet."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
         self._transport.set_write_buffer_limits(high=UNREAD_BYTES)
-        self._note(self, True)
         ours = {
             frames.Setting.MAX_CONCURRENT_STREAMS: STREAMS,
             frames.Setting.INITIAL_WINDOW_SIZE: self._window_bytes,
             frames.Setting.MAX_HEADER_LIST_SIZE: LIST_BYTES,
         }
         self.send(frames.settings_frame(ours) + frames.window_frame(0, RECEIVED_BYTES - frames.WINDOW_BYTES))
+        self._note(self, True)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Nobody waits for any answer."""
@@ -102,16 +102,14 @@ class Connection(asyncio.Protocol):
     def look_after(self, now_s: float) -> None:
         """Each second: earn credit, and end what takes too long."""
         self._credit.earn(A_SECOND)
-        if self._readers is _BEFORE_SETTINGS and now_s - self._since_s > GREETING_S:
-            self._end(ErrorCode.SETTINGS_TIMEOUT, f"expected settings within {GREETING_S} s")
-        elif self._unread_since_s is not None and now_s - self._unread_since_s > UNREAD_S:
+        if self._is_over and self._unread_since_s is None:
+            self._unread_since_s = now_s  # what was still to be said
+        if self._unread_since_s is not None and now_s - self._unread_since_s > UNREAD_S:
             self._transport.abort()
-        else:
-            for stream in list(self._streams.values()):
-                stream.receiver.expire(now_s)
-                if stream.id in self._streams and self._is_late(stream, now_s):
-                    self._reset(stream.id, ErrorCode.CANCEL)
-            self._close_when_done()
+        try:
+            self._end_late(now_s)
+        except ConnectionFault as fault:
+            self._end(fault.code, fault.text)
 
     def leave(self) -> None:
         """Say that no further request is read, let those under way end, then close."""
@@ -138,18 +136,13 @@ class Connection(asyncio.Protocol):
             return
         del stream.receiver  # which holds the stream: the two would be garbage only for the collector
         if stream.is_receiving:
+            stream.is_receiving = False
             self._past.let_go(stream.id)
         else:
             self._past.end(stream.id)
             self._credit.earn(AN_ANSWER)
         if self._is_leaving:
             self._close_when_done()
-
-    def give_back(self, stream: Stream, read_bytes: int) -> None:
-        """Widen the window of a stream of many messages by what has been read of it."""
-        if stream.id in self._streams and stream.is_receiving and read_bytes:
-            stream.receive_window += read_bytes
-            self.send(frames.window_frame(stream.id, read_bytes))
 
     # ---- frames ----
 
@@ -189,14 +182,18 @@ class Connection(asyncio.Protocol):
         if stream is None:
             self._check_known(stream_id)
             self._credit.spend()
-            if self._past.has_to_stop(stream_id):
+            if stream_id <= self._last_id and self._past.has_to_stop(stream_id):
                 self.send(frames.reset_frame(stream_id, ErrorCode.NO_ERROR))
             return
         if not stream.is_receiving:
             raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
-        if not payload and not flags & END_STREAM:
+        part = payload
+        if flags & frames.PADDED:
+            part = frames.without_padding(flags, payload)
+            stream.give_back(len(payload) - len(part))  # nobody will read it
+        if not part and not flags & END_STREAM:
             self._credit.spend()
-        stream.take(len(payload), frames.without_padding(flags, payload) if flags & frames.PADDED else payload)
+        stream.take(len(payload), part)
         if flags & END_STREAM and stream_id in self._streams:
             stream.take_end()
 
@@ -240,8 +237,7 @@ class Connection(asyncio.Protocol):
                 return
             raise self._past.headers(stream_id)
         elif self._is_leaving:
-            self._past.let_go(stream_id)  # it was told so, and asks elsewhere
-            return
+            return  # it was told so, and asks elsewhere
         else:
             self._last_id = stream_id
             if len(self._streams) >= STREAMS:
@@ -268,13 +264,11 @@ class Connection(asyncio.Protocol):
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "settings of a stream")
-        if flags & frames.ACK:
-            if payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement that says something")
-            return
         self._credit.spend()
+        found = frames.read_settings(flags, payload)
+        if flags & frames.ACK:
+            return
         self._readers = _READERS
-        found = frames.read_settings(payload)
         self.peer_frame_bytes = min(found.get(frames.Setting.MAX_FRAME_SIZE, self.peer_frame_bytes), frames.FRAME_BYTES)
         window = found.get(frames.Setting.INITIAL_WINDOW_SIZE, self._stream_window)
         by_bytes, self._stream_window = window - self._stream_window, window
@@ -288,8 +282,8 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a ping on a stream")
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "expected a ping of 8 bytes")
+        self._credit.spend()
         if not flags & frames.ACK:
-            self._credit.spend()
             self.send(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_window(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -320,6 +314,7 @@ class Connection(asyncio.Protocol):
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a farewell on a stream")
+        self._credit.spend()
         self._is_leaving = True  # the peer hangs up when it has its answers; if not, look_after does
 
     def _on_unknown(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -327,13 +322,18 @@ class Connection(asyncio.Protocol):
 
     # ---- ends ----
 
-    def _check_known(self, stream_id: int) -> None:
-        if not stream_id & 1 or (stream_id > self._last_id and not self._past.is_let_go(stream_id)):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} has not begun")
+    def _end_late(self, now_s: float) -> None:
+        if self._readers is _BEFORE_SETTINGS and now_s - self._since_s > GREETING_S:
+            raise ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, f"expected settings within {GREETING_S} s")
+        for stream in list(self._streams.values()):
+            stream.receiver.expire(now_s)
+            if stream.id in self._streams and stream.owed_s(now_s) > REQUEST_S:
+                self._reset(stream.id, ErrorCode.CANCEL)
+        self._close_when_done()
 
-    def _is_late(self, stream: Stream, now_s: float) -> bool:
-        is_owed = stream.is_receiving and not stream.receiver.is_patient
-        return (is_owed or stream.is_waiting) and now_s - stream.began_s > REQUEST_S
+    def _check_known(self, stream_id: int) -> None:
+        if not stream_id & 1 or (stream_id > self._last_id and not self._is_leaving):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} has not begun")
 
     def _reset(self, stream_id: int, code: ErrorCode) -> None:
         self._credit.spend(RESET_COSTS)
@@ -343,6 +343,7 @@ class Connection(asyncio.Protocol):
 
     def _drop(self, stream_id: int) -> None:
         if stream := self._streams.pop(stream_id, None):
+            stream.is_receiving = False
             self.blocked.pop(stream_id, None)
             self._past.end(stream_id)
             stream.receiver.cancel()

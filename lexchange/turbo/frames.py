@@ -106,8 +106,10 @@ def read_word(payload: bytes) -> int:
     return word
 
 
-def read_settings(payload: bytes) -> dict[int, int]:
-    """What SETTINGS says, checked; unknown parameters are left out."""
+def read_settings(flags: int, payload: bytes) -> dict[int, int]:
+    """What SETTINGS says, checked; an acknowledgement says nothing."""
+    if flags & ACK and payload:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement that says something")
     if len(payload) % 6:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"expected settings of 6 bytes each, got {len(payload)}")
     found = dict(_setting.iter_unpack(payload))

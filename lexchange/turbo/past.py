@@ -20,7 +20,7 @@ class Past:
         self._ended.append(stream_id)
 
     def let_go(self, stream_id: int) -> None:
-        """Answered, or not taken, before its client had sent all: what still comes is his right."""
+        """Answered before its client had sent all: what still comes is his right."""
         self._let_go.append(stream_id)
 
     def stop(self, stream_id: int) -> None:

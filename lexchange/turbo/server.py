@@ -65,6 +65,7 @@ class TurboServer:
         self._all_gone.set()
         self._listeners: list[asyncio.Server] = []
         self._tick: asyncio.TimerHandle | None = None
+        self._is_stopping = False
 
     def add_generic_rpc_handlers(self, methods: Sequence[object]) -> None:
         """Generated code calls this and then the next; the next is enough."""
@@ -82,6 +83,7 @@ class TurboServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, let those in flight end within the grace, then close."""
+        self._is_stopping = True
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
@@ -102,6 +104,8 @@ class TurboServer:
         if is_open:
             self._connections.add(connection)
             self._all_gone.clear()
+            if self._is_stopping:
+                connection.leave()  # it was accepted, or at its TLS handshake, when the others were told
             return
         self._connections.discard(connection)
         if not self._connections:

@@ -13,6 +13,7 @@ from lexchange.turbo.frames import (
     StreamFault,
     frame,
     pack_head,
+    window_frame,
 )
 
 
@@ -54,10 +55,6 @@ class Carrier(Protocol):
         """The answer is complete."""
         ...
 
-    def give_back(self, stream: "Stream", read_bytes: int) -> None:
-        """So much of the body has been read."""
-        ...
-
 
 class Stream:
     """One stream. The connection reads into it, its receiver answers through it."""
@@ -74,6 +71,7 @@ class Stream:
         "receiver",
         "send_window",
         "timeout",
+        "was_owed_nothing_s",
     )
 
     receiver: Receiver
@@ -81,6 +79,7 @@ class Stream:
     def __init__(self, stream_id: int, carrier: Carrier, windows: tuple[int, int], began_s: float) -> None:
         self.id = stream_id
         self.began_s = began_s
+        self.was_owed_nothing_s = began_s
         self.receive_window, self.send_window = windows
         self.is_receiving = True
         self.timeout: bytes | None = None  # as the client has written it
@@ -112,7 +111,9 @@ class Stream:
 
     def give_back(self, read_bytes: int) -> None:
         """So much of the body has been read: more may come."""
-        self._carrier.give_back(self, read_bytes)
+        if self.is_receiving:
+            self.receive_window += read_bytes
+            self._carrier.send(window_frame(self.id, read_bytes))
 
     # ---- out ----
 
@@ -151,6 +152,12 @@ class Stream:
     def is_waiting(self) -> bool:
         """Whether the peer's windows hold something back."""
         return bool(self._pending)
+
+    def owed_s(self, now_s: float) -> float:
+        """For how long its client has owed the rest of it, or room for its answer; asked each second."""
+        if not (self.is_waiting or (self.is_receiving and not self.receiver.is_patient)):
+            self.was_owed_nothing_s = now_s
+        return now_s - self.was_owed_nothing_s
 
     def pump(self) -> None:
         """Put out what the windows allow."""

@@ -12,19 +12,32 @@ import hpack
 from gateway.server import address_of, open_socket
 from lexchange.turbo import TurboServer, frames
 
-PATH = "/bench.v1.Echo/Say"
-GRPC_FIELDS = [
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":path", PATH),
-    (":authority", "x"),
-    ("content-type", "application/grpc"),
-    ("te", "trailers"),
-]
+
+def fields_of(method: str, *more: tuple[str, str]) -> list[tuple[str, str]]:
+    """The header fields of a call."""
+    return [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", f"/bench.v1.Echo/{method}"),
+        (":authority", "x"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        *more,
+    ]
+
+
+GRPC_FIELDS = fields_of("Say")
+FIRST_IDS = range(1, 10_000_000, 2)
+PING = frames.frame(frames.PING, 0, 0, b"12345678")
 
 
 def message(payload: bytes) -> bytes:
     return bytes([0]) + len(payload).to_bytes(4, "big") + payload
+
+
+def greeted(packets: bytes) -> bytes:
+    """Packets behind a client's first words."""
+    return frames.PREFACE + frames.settings_frame({}) + packets
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """gRPC as its own client, grpcio, speaks it. The exchange's calls are in tests/exchange, over both engines."""
 
 import asyncio
+import gzip
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -12,7 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 
 from lexchange.health import Health
 from lexchange.turbo import frames
-from tests.turbo.peers import GRPC_FIELDS, Running, message, running
+from tests.turbo.peers import GRPC_FIELDS, Running, fields_of, message, running
 
 ECHO = "/bench.v1.Echo/"
 
@@ -107,9 +109,8 @@ async def test_unknown_method() -> None:
 
 async def test_unknown_method_of_a_stream_is_told_at_once() -> None:
     """Its caller waits for an answer before he says more, as clients do who look for a newer kind of reflection."""
-    fields = [*GRPC_FIELDS[:2], (":path", ECHO + "Nothing"), *GRPC_FIELDS[3:]]
     async with running() as server, server.peer() as peer:
-        peer.say(peer.headers(1, fields))
+        peer.say(peer.headers(1, fields_of("Nothing")))
         assert (await peer.status(1))[0]["grpc-status"] == str(grpc.StatusCode.UNIMPLEMENTED.value[0])
         peer.say(frames.frame(frames.DATA, 0, 1, message(b"a")) * 3)
         assert (await peer.find(frames.RST_STREAM)).payload[-1] == frames.ErrorCode.NO_ERROR
@@ -129,9 +130,8 @@ async def test_deadline_ends_a_call() -> None:
 
 async def test_deadline_is_told_to_a_caller_who_waits() -> None:
     """A client that keeps no clock of its own hears of it."""
-    fields = [*GRPC_FIELDS[:2], (":path", ECHO + "Wait"), *GRPC_FIELDS[3:], ("grpc-timeout", "200m")]
     async with running() as server, server.peer() as peer:
-        peer.say(peer.call(1, fields=fields))
+        peer.say(peer.call(1, fields=fields_of("Wait", ("grpc-timeout", "200m"))))
         assert (await peer.status(1))[0]["grpc-status"] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
         assert server.echo.cancelled == 1
 
@@ -140,7 +140,7 @@ async def test_deadline_is_told_to_a_caller_who_waits() -> None:
 async def test_timeout_that_is_none(timeout: str) -> None:
     """It is refused: a call without an end is not what was asked for."""
     async with running() as server, server.peer() as peer:
-        peer.say(peer.call(1, fields=[*GRPC_FIELDS, ("grpc-timeout", timeout)]))
+        peer.say(peer.call(1, fields=fields_of("Say", ("grpc-timeout", timeout))))
         fields, _ = await peer.status(1)
     assert fields["grpc-status"] == str(grpc.StatusCode.INTERNAL.value[0])
     assert server.echo.heard == []
@@ -203,6 +203,30 @@ async def test_several_answers() -> None:
         assert [len(each) async for each in talk] == [1, 60_000, 1]
         many = channel.stream_stream(ECHO + "Talk")
         assert len([each async for each in many(iter([b"x" * 30_000] * 40))]) == 40
+
+
+async def test_message_of_a_stream_that_is_cut_off() -> None:
+    """It is no end like any other: its caller would take what is missing for said."""
+    async with running() as server, server.peer() as peer:
+        cut_off = frames.frame(frames.DATA, frames.END_STREAM, 1, message(b"a") + message(b"bc")[:-1])
+        peer.say(peer.headers(1, fields_of("Talk")), cut_off)
+        fields, body = await peer.status(1)
+        assert (fields["grpc-status"], body) == (str(grpc.StatusCode.INTERNAL.value[0]), message(b"A"))
+
+
+async def test_messages_of_a_stream_are_unpacked_one_by_one() -> None:
+    """A packet of small bombs takes the room of one at a time."""
+    bomb = gzip.compress(bytes(65_536))
+    bombs = (b"\1" + len(bomb).to_bytes(4, "big") + bomb) * 1_000
+    cuts = [bombs[at : at + frames.FRAME_BYTES] for at in range(0, len(bombs), frames.FRAME_BYTES)]
+    async with running() as server, server.peer() as peer:
+        tracemalloc.start()
+        peer.say(peer.headers(1, fields_of("Talk", ("grpc-encoding", "gzip"))))
+        peer.say(*(frames.frame(frames.DATA, 0, 1, cut) for cut in cuts))
+        await peer.find(frames.DATA)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak_bytes < 10_000_000
 
 
 async def test_health_and_reflection() -> None:

@@ -13,10 +13,7 @@ from lexchange.turbo import connection as limits
 from lexchange.turbo import frames
 from lexchange.turbo.connection import Connection
 from lexchange.turbo.frames import ErrorCode, Setting
-from tests.turbo.peers import GRPC_FIELDS, Peer, message, running
-
-FIRST_IDS = range(1, 10_000_000, 2)
-PING = frames.frame(frames.PING, 0, 0, b"12345678")
+from tests.turbo.peers import FIRST_IDS, GRPC_FIELDS, PING, fields_of, greeted, message, running
 
 
 async def test_many_calls_on_one_connection() -> None:
@@ -81,99 +78,10 @@ async def test_large_requests_never_wait() -> None:
             assert len((await peer.status(stream_id))[1]) == len(message(payload))
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("no preface", ErrorCode.PROTOCOL_ERROR),
-        ("http/1.1", ErrorCode.PROTOCOL_ERROR),
-        ("no settings first", ErrorCode.PROTOCOL_ERROR),
-        ("rapid reset", ErrorCode.ENHANCE_YOUR_CALM),
-        ("ping flood", ErrorCode.ENHANCE_YOUR_CALM),
-        ("settings flood", ErrorCode.ENHANCE_YOUR_CALM),
-        ("priority flood", ErrorCode.ENHANCE_YOUR_CALM),
-        ("empty data flood", ErrorCode.ENHANCE_YOUR_CALM),
-        ("unknown frames", ErrorCode.ENHANCE_YOUR_CALM),
-        ("window flood", ErrorCode.ENHANCE_YOUR_CALM),
-        ("window flood on a stream", ErrorCode.ENHANCE_YOUR_CALM),
-        ("data flood on a stream of the past", ErrorCode.ENHANCE_YOUR_CALM),
-        ("headers flood on a stream of the past", ErrorCode.ENHANCE_YOUR_CALM),
-        ("headers without their priority", ErrorCode.FRAME_SIZE_ERROR),
-        ("headers that wait for themselves", ErrorCode.PROTOCOL_ERROR),
-        ("continuation flood", ErrorCode.ENHANCE_YOUR_CALM),
-        ("continuation of nothing inside", ErrorCode.ENHANCE_YOUR_CALM),
-        ("hpack bomb", ErrorCode.ENHANCE_YOUR_CALM),
-        ("bad requests", ErrorCode.ENHANCE_YOUR_CALM),
-        ("large frame", ErrorCode.FRAME_SIZE_ERROR),
-    ],
-)
-async def test_who_only_keeps_us_busy_is_sent_away(name: str, code: ErrorCode) -> None:
-    """With the reason, and the connection is closed; another one is served meanwhile."""
-    async with running() as server, server.peer(is_greeting=False) as peer, server.peer() as other:
-        peer.say(ABUSES[name](peer))
-        assert await peer.fault() is code
-        other.say(other.call(1))
-        assert (await other.status(1))[0]["grpc-status"] == "0"
-
-
-def _greeted(packets: bytes) -> bytes:
-    return frames.PREFACE + frames.settings_frame({}) + packets
-
-
-def _rapid_reset(peer: Peer) -> bytes:
-    reset = [peer.headers(each) + frames.reset_frame(each, ErrorCode.CANCEL) for each in FIRST_IDS[:2_000]]
-    return _greeted(b"".join(reset))
-
-
-def _continuation(payload: bytes, count: int) -> bytes:
-    first = frames.frame(frames.HEADERS, 0, 1, b"")
-    return _greeted(first + frames.frame(frames.CONTINUATION, 0, 1, payload) * count)
-
-
-def _bomb(peer: Peer) -> bytes:
-    fields = [*GRPC_FIELDS, ("x", "y" * 3_000)]
-    return _greeted(peer.headers(1, fields) + peer.headers(3, [*fields, *fields[-1:] * 10]))
-
-
-def _past(peer: Peer, packet: bytes) -> bytes:
-    """On a stream that we have reset."""
-    return _greeted(peer.headers(1, [("a", "b")]) + packet * 3_000)
-
-
-def _with_priority(payload: bytes) -> bytes:
-    return _greeted(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.WITH_PRIORITY, 1, payload))
-
-
-ABUSES: dict[str, Any] = {
-    "no preface": lambda peer: b"\0" * 24,
-    "http/1.1": lambda peer: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "no settings first": lambda peer: frames.PREFACE + PING,
-    "rapid reset": _rapid_reset,
-    "ping flood": lambda peer: _greeted(PING * 3_000),
-    "settings flood": lambda peer: _greeted(frames.settings_frame({}) * 3_000),
-    "priority flood": lambda peer: _greeted(frames.frame(frames.PRIORITY, 0, 1, bytes(5)) * 3_000),
-    "empty data flood": lambda peer: _greeted(peer.headers(1) + frames.frame(frames.DATA, 0, 1) * 3_000),
-    "unknown frames": lambda peer: _greeted(frames.frame(99, 0, 0) * 3_000),
-    "window flood": lambda peer: _greeted(frames.window_frame(0, 1) * 3_000),
-    "window flood on a stream": lambda peer: _greeted(peer.headers(1) + frames.window_frame(1, 1) * 3_000),
-    "data flood on a stream of the past": lambda peer: _past(peer, frames.frame(frames.DATA, 0, 1, b"x")),
-    "headers flood on a stream of the past": lambda peer: _past(peer, peer.headers(1)),
-    "headers without their priority": lambda peer: _with_priority(b"abc"),
-    "headers that wait for themselves": lambda peer: _with_priority(
-        bytes([0, 0, 0, 1, 0]) + peer.encoder.encode(GRPC_FIELDS)
-    ),
-    "continuation flood": lambda peer: _continuation(b"x" * 10_000, 5),
-    "continuation of nothing inside": lambda peer: _continuation(b"", 50),
-    "hpack bomb": _bomb,
-    "bad requests": lambda peer: _greeted(b"".join(peer.headers(each, [("a", "b")]) for each in FIRST_IDS[:1_000])),
-    "large frame": lambda peer: _greeted(frames.frame(frames.DATA, 0, 1, bytes(16_385))),
-}
-
-
 async def test_streams_beyond_the_limit_are_refused() -> None:
     """As many as were announced are open; the next may be tried elsewhere."""
     async with running() as server, server.peer() as peer:
-        fields = [*GRPC_FIELDS[:2], (":path", "/bench.v1.Echo/Wait"), *GRPC_FIELDS[3:]]
-        peer.say(*(peer.headers(each, fields) for each in FIRST_IDS[: limits.STREAMS + 1]))
+        peer.say(*(peer.headers(each, fields_of("Wait")) for each in FIRST_IDS[: limits.STREAMS + 1]))
         refused = await peer.find(frames.RST_STREAM)
         assert refused.stream_id == FIRST_IDS[limits.STREAMS]
         assert refused.payload == bytes([0, 0, 0, ErrorCode.REFUSED_STREAM])
@@ -211,7 +119,7 @@ async def test_who_does_not_get_on_is_let_go(name: str, monkeypatch: pytest.Monk
         if name == "reads nothing":
             cast(Any, peer.reader)._transport.pause_reading()
             peer.say(
-                _greeted(frames.window_frame(0, 2**30)), frames.settings_frame({Setting.INITIAL_WINDOW_SIZE: 2**30})
+                greeted(frames.window_frame(0, 2**30)), frames.settings_frame({Setting.INITIAL_WINDOW_SIZE: 2**30})
             )
             for each in FIRST_IDS[:900]:
                 peer.say(peer.call(each, b"x" * 10_000))
@@ -223,6 +131,80 @@ async def test_who_does_not_get_on_is_let_go(name: str, monkeypatch: pytest.Monk
         peer.say(peer.call(1) if window else peer.headers(1))
         reset = await peer.find(frames.RST_STREAM)
         assert (reset.stream_id, reset.payload[-1]) == (1, ErrorCode.CANCEL)
+
+
+async def test_many_who_do_not_get_on_stop_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of so many late requests that it is ended is not the end of the server's looking after others."""
+    monkeypatch.setattr(limits, "REQUEST_S", 0.2)
+    async with running() as server, server.peer() as peer, server.peer() as other:
+        peer.say(*(peer.headers(each) for each in FIRST_IDS[:900]))
+        assert await peer.fault() is ErrorCode.ENHANCE_YOUR_CALM
+        other.say(other.headers(1))
+        assert (await other.find(frames.RST_STREAM)).payload[-1] == ErrorCode.CANCEL
+
+
+async def test_answer_of_a_long_call_waits_for_its_window() -> None:
+    """Its client's time to take the answer begins with the answer, however long the call took."""
+    async with running() as server, server.peer(is_greeting=False) as peer:
+        peer.say(frames.PREFACE, frames.settings_frame({Setting.INITIAL_WINDOW_SIZE: 0}))
+        peer.say(peer.call(1, fields=fields_of("Wait")))
+        await asyncio.sleep(0.1)
+        assert server.server._tick is not None
+        server.server._tick.cancel()
+        (connection,) = server.server._connections
+        now_s = asyncio.get_running_loop().time()
+        connection.look_after(now_s + limits.REQUEST_S * 2)
+        server.echo.waits.set()
+        await peer.find(frames.HEADERS)
+        connection.look_after(now_s + limits.REQUEST_S * 2.9)
+        peer.say(frames.window_frame(1, 100))
+        assert (await peer.status(1))[0]["grpc-status"] == "0"
+
+
+async def test_requests_behind_the_farewell_are_let_be() -> None:
+    """However many come before their client hears it: the call under way is answered."""
+    async with running() as server, server.peer() as peer:
+        peer.say(peer.call(1, fields=fields_of("Wait")))
+        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(server.server.stop(5))
+        await peer.find(frames.GOAWAY)
+        late = FIRST_IDS[1:500]
+        peer.say(*(peer.headers(each) for each in late))
+        peer.say(*(frames.frame(frames.DATA, frames.END_STREAM, each, message(b"a")) for each in late))
+        await asyncio.sleep(0.1)
+        server.echo.waits.set()
+        assert (await peer.status(1))[0]["grpc-status"] == "0"
+        await stopping
+        assert server.echo.heard == []
+
+
+async def test_padding_does_not_use_up_the_window() -> None:
+    """A stream of padded messages goes on beyond it, though nobody reads what fills them."""
+    padded = frames.frame(frames.DATA, frames.PADDED, 1, b"\xff" + message(b"a") + bytes(255))
+    count = 2 * 131_072 // len(padded)
+    async with running() as server, server.peer() as peer:
+        peer.say(peer.headers(1, fields_of("Talk")))
+        for _ in range(count):
+            peer.say(padded)
+            assert (await peer.find(frames.DATA)).payload == message(b"A")
+        peer.say(frames.frame(frames.DATA, frames.END_STREAM, 1))
+        assert (await peer.status(1))[0]["grpc-status"] == "0"
+
+
+async def test_who_reads_no_farewell_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is to be closed waits no longer for its peer than any other."""
+    monkeypatch.setattr(limits, "UNREAD_S", 0.2)
+    async with running() as server, server.peer(is_greeting=False) as peer:
+        cast(Any, peer.reader)._transport.pause_reading()
+        peer.say(greeted(frames.window_frame(0, 2**30)), frames.settings_frame({Setting.INITIAL_WINDOW_SIZE: 2**30}))
+        await asyncio.sleep(0.1)
+        (connection,) = server.server._connections
+        connection._transport.set_write_buffer_limits(high=100_000_000)
+        for each in FIRST_IDS[:900]:
+            peer.say(peer.call(each, b"x" * 10_000))
+        peer.say(frames.frame(frames.DATA, 0, 0))
+        async with asyncio.timeout(10):
+            await server.server._all_gone.wait()
 
 
 # ---- without a socket ----
@@ -280,6 +262,17 @@ def hear(chunks: list[bytes]) -> Wire:
     return asyncio.run(listen())
 
 
+async def test_who_comes_while_the_server_stops_is_told_so() -> None:
+    """He was accepted, or at his TLS handshake, when the others were told: nobody would wait for his calls."""
+    async with running() as server:
+        await server.server.stop(0)
+        wire, late = Wire(), server.server._connection()
+        late.connection_made(cast(Any, wire))
+        assert wire.written.endswith(frames.goaway_frame(0, ErrorCode.NO_ERROR))
+        assert wire.is_closed
+        late.connection_lost(None)
+
+
 FRAMES = st.builds(
     frames.frame,
     st.integers(0, 12),
@@ -298,7 +291,7 @@ FRAMES = st.builds(
 @given(st.lists(FRAMES, max_size=12), st.integers(1, 40))
 def test_any_frames_are_answered_by_the_rules(packets: list[bytes], size: int) -> None:
     """No frame raises anything into the loop, and how the bytes are cut makes no difference."""
-    said = _greeted(b"".join(packets))
+    said = greeted(b"".join(packets))
     whole = hear([said])
     cut = hear([said[at : at + size] for at in range(0, len(said), size)])
     assert (cut.written, cut.is_closed) == (whole.written, whole.is_closed)
@@ -307,4 +300,4 @@ def test_any_frames_are_answered_by_the_rules(packets: list[bytes], size: int) -
 @given(st.binary(max_size=200))
 def test_any_bytes_are_answered_by_the_rules(said: bytes) -> None:
     """Behind a greeting anything may come."""
-    hear([_greeted(said)])
+    hear([greeted(said)])
