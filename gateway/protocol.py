@@ -14,10 +14,11 @@ What a connection is at, while calls that came before may still run (`cycle` is 
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, cast
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.body import BODY_BYTES
@@ -27,6 +28,7 @@ from gateway.routes import CLOSE, FURTHER_HEADERS, Endpoint, Headers, Reply
 KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768  # all headers of a request
 UNREAD_BYTES = 2 * HEADER_BYTES  # of a request, that are no header yet and no body: an endless one, or a path
+WAITING_CALLS = 1_000  # of one connection, for their turn
 HEADERS_S = 10  # their arrival: who connects and says nothing, or says it drop by drop, is hung up on
 UNREAD_S = 20  # so is who leaves his answers unread until the line is full, and for so long then
 
@@ -56,8 +58,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
     header_bytes = 0
     is_between = True  # two calls: nothing of the next has come
     is_refused = False  # the request that is being read
-    has_read = False  # something of it since the last packet
-    unread_bytes = 0
+    unread_bytes = 0  # since something was read of it
     unread_due_s: float | None = None  # when who does not read is hung up on
     farewell = b""  # the last answer, once all that are owed before it are given; nothing is heard meanwhile
 
@@ -69,6 +70,11 @@ class JsonErrorProtocol(HttpToolsProtocol):
         self._endpoint: Endpoint | None = None  # of the request that is being read, if it may go there straight
         self._parts: list[bytes] = []  # of its body
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's is
+        """Begin, with a flow of our own."""
+        super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
+
     def data_received(self, data: bytes) -> None:
         """Parse; but a whole call that would be refused is refused as it lies there, at a third of the cost."""
         if self.farewell:
@@ -79,15 +85,26 @@ class JsonErrorProtocol(HttpToolsProtocol):
                 self.transport.write(OVERLOADED)
                 self.on_response_complete()
                 return
+        self.unread_bytes += len(data)
         self._parse(data)
         if not self.is_between and not self.farewell:
-            self._wait_for_rest(len(data))
+            self._wait_for_rest()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's says no more either
+        """Who has said all may still listen: his calls are answered, then the connection ends."""
+        if self.farewell:
+            return True
+        if self.is_between:
+            self.shutdown()
+        else:
+            self.send_400_response("it ends before it is whole")
+        return True
 
     def on_message_begin(self) -> None:
         """Begin counting. What uvicorn does here waits until it is known to be needed."""
         self.header_bytes = 0
         self.is_between = False
-        self.has_read = True
+        self.unread_bytes = 0
         self.due_s = self.loop.time() + HEADERS_S
         self.url = b""
         self.headers = []
@@ -121,7 +138,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep some of a body; that of a refused call is not looked at."""
-        self.has_read = True
+        self.unread_bytes = 0
         if self._endpoint is not None:
             self._parts.append(body)
         elif not self.is_refused:
@@ -137,6 +154,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
         elif not self.is_refused:
             super().on_message_complete()
             if self._is_idle():  # it was answered before it was whole
+                self.cycle.more_body = False
                 self.due_s = self.loop.time() + KEEP_ALIVE_S
         else:
             self.due_s = None
@@ -153,24 +171,23 @@ class JsonErrorProtocol(HttpToolsProtocol):
         elif self.farewell:
             self._say_farewell()
         elif not self.transport.is_closing():
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             self.due_s = self.loop.time() + (KEEP_ALIVE_S if self.is_between else HEADERS_S)
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is answered, in its turn, and hung up on."""
+        if self._is_half_read() and self._is_idle():
+            self.transport.close()  # its call has its answer
+            return
         self._endpoint = None
         body = error_body("invalid_payload_shape", f"this is no HTTP/1.1 request that can be read: {msg}")
-        head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.farewell = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-        if self._is_half_read():
-            if not self.pipeline:
-                self._say_farewell()
-                return
+        date = self.server_state.default_headers[0][1]
+        self.farewell = ANSWER % (STATUS_LINE[400], date, len(body), b"%b: %b\r\n" % CLOSE, body)
+        if self._is_half_read() and self.pipeline:
             self.pipeline.popleft()  # its call waits behind others, and for a rest that will not come
-        if self._is_idle():
+        elif self._is_half_read() or self._is_idle():
             self._say_farewell()
-        else:
-            self.due_s = None
 
     def pause_writing(self) -> None:
         """The line is full of answers that nobody reads."""
@@ -207,16 +224,14 @@ class JsonErrorProtocol(HttpToolsProtocol):
                 if self._asks_upgrade():
                     parts += [memoryview(part)[upgrade.args[0] :], self._head_without_upgrade()]
                     self.parser = _parser_of(self)
-            except httptools.HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserError as error:
+                self.send_400_response(str(error.__context__ or error))  # the first is ours
                 return
 
-    def _wait_for_rest(self, size: int) -> None:
+    def _wait_for_rest(self) -> None:
         """The rest of a request is on its way, and may take its time; but not all the memory, inside the parser."""
         if self._endpoint is not None:
             self._hand_over()
-        self.unread_bytes = 0 if self.has_read else self.unread_bytes + size
-        self.has_read = False
         if self.unread_bytes > UNREAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"more than {UNREAD_BYTES} bytes of a header or a path")
 
@@ -237,8 +252,9 @@ class JsonErrorProtocol(HttpToolsProtocol):
         return before is None or before.response_complete
 
     def _is_half_read(self) -> bool:
-        """Whether the last call that was begun, through ASGI, waits for the rest of its body."""
-        return not self._is_idle() and self.cycle.more_body
+        """Whether the rest of a body is to come for the last call that was begun, through ASGI."""
+        before: RequestResponseCycle | None = self.cycle
+        return before is not None and before.more_body
 
     def _say_farewell(self) -> None:
         if not self.transport.is_closing():
@@ -258,6 +274,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
         return self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
 
     def _begin_asgi(self) -> None:
+        if len(self.pipeline) >= WAITING_CALLS:
+            raise ValueError(f"it is one of more than {WAITING_CALLS} that wait for their turn")
         url, headers, is_waiting = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, is_waiting
@@ -290,6 +308,19 @@ def _parser_of(protocol: JsonErrorProtocol) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
+
+
+class Flow(FlowControl):
+    """uvicorn's, but it reads no more while calls wait for their turn; each call that begins would read on."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Unless calls wait: then the one that is under way has come whole."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 class StraightCall:

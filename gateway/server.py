@@ -24,6 +24,7 @@ class HttpServer:
         self._server: uvicorn.Server | None = None
         self._sockets: list[socket.socket] = []
         self._tick: TimerHandle | None = None
+        self._is_stopping = False
 
     async def start(self, app: ASGIApp, opened: socket.socket, is_full: Callable[[], bool] = lambda: False) -> None:
         """Answer on the socket, which now belongs to the server. `is_full`: whether a call would only be refused."""
@@ -50,6 +51,7 @@ class HttpServer:
         """Take no more calls, let those in flight end within the grace, then close."""
         if self._server is None:
             return
+        self._is_stopping = True
         self._server.config.timeout_graceful_shutdown = grace_s
         await self._server.shutdown(self._sockets)
         if self._tick is not None:
@@ -64,6 +66,8 @@ class HttpServer:
         state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         now_s = loop.time()
         for each in [each for each in state.connections if isinstance(each, JsonErrorProtocol)]:
+            if self._is_stopping:
+                each.shutdown()  # it may have been accepted when the others were told
             each.end_if_due(now_s)
         self._tick = loop.call_later(1, self._look_after, loop)
 

@@ -36,7 +36,7 @@ def read_request(body: bytes) -> Request:
 def read_post(body: bytes) -> Request:
     """What a `/post` body says; raises Unreadable."""
     request, document = _read(body)
-    return request._replace(ping_id=_ping_id(document))
+    return request._replace(ping_id=_ping_id(document)) if request.src else request
 
 
 def ping_body(response: pb.PingResponse) -> bytes:

@@ -313,52 +313,6 @@ async def test_resting_connection_is_hung_up_on(running: Running, monkeypatch: p
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-async def test_who_reads_no_answers_is_hung_up_on(
-    running: Running, parts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A client that asks on and reads nothing costs a connection, but not for ever; what he asked was done."""
-    monkeypatch.setattr("gateway.protocol.UNREAD_S", 0.3)
-    running.stub.answer = pb.PingResponse(status=pb.PING_STATUS_REJECTED, message="x" * 8_000_000)
-    connection = await running.connect()
-    await connection.send(*([b"".join(request())] if parts == 1 else request()))
-    await connection.send(*([b"".join(request())] if parts == 1 else request()))
-    server: Any = running.server
-    async with asyncio.timeout(5):
-        while server._server.server_state.connections or server._server.server_state.tasks:  # noqa: ASYNC110 - of uvicorn
-            await asyncio.sleep(0.05)
-    assert len(running.stub.ways) == 2
-
-
-GARBAGE = b"no request at all\r\n\r\n"
-BAD_CHUNK = b"POST /ping HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nno length\r\n"
-
-
-@pytest.mark.parametrize("parts", [1, 2])
-@pytest.mark.parametrize("calls", [1, 2])
-@pytest.mark.parametrize("bad", [GARBAGE, BAD_CHUNK], ids=["garbage", "chunk"])
-async def test_bad_request_is_told_in_its_turn(running: Running, bad: bytes, calls: int, parts: int) -> None:
-    """What cannot be read takes no answer from the calls before it: a lead that is sold meanwhile is told as sold."""
-
-    async def slow() -> pb.PingResponse:
-        await asyncio.sleep(0.1)
-        return ACCEPTED
-
-    running.stub.answer = slow
-    connection = await running.connect()
-    head, body = request()
-    if parts == 1:
-        await connection.send((head + body) * calls + bad)
-    else:
-        await connection.send(*[head, body] * calls, bad + b"\r\n" * 9)
-    for _ in range(calls):
-        assert (await connection.read_answer()).startswith(b"HTTP/1.1 200 OK\r\n")
-    last = await asyncio.wait_for(connection._reader.read(), 5)
-    assert last.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert last.count(b"content-length") == 1
-    assert len(running.stub.ways) == calls
-
-
-@pytest.mark.parametrize("parts", [1, 2])
 async def test_answer_waits_for_a_client_that_does_not_read(running: Running, parts: int) -> None:
     """What a client leaves unread is not piled up without end: the next answer waits until there is room."""
     running.stub.answer = pb.PingResponse(status=pb.PING_STATUS_REJECTED, message="x" * 8_000_000)

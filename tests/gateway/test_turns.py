@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import re
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,17 @@ import pytest
 from gateway.app import create_app
 from gateway.server import HttpServer, address_of, open_socket
 from leadexchange.v1 import lead_exchange_pb2 as pb
-from tests.gateway.test_both_ways import ACCEPTED, ASGI, DELIVERED, STRAIGHT, Connection, Running, WatchingStub, request
+from tests.gateway.test_both_ways import (
+    ACCEPTED,
+    ASGI,
+    DELIVERED,
+    LAST,
+    STRAIGHT,
+    Connection,
+    Running,
+    WatchingStub,
+    request,
+)
 from tests.gateway.test_gateway import PING
 
 WHOLE = b"".join(request(path=b"/post"))
@@ -65,6 +76,7 @@ async def test_call_is_answered_before_what_is_refused_behind_it(running: Runnin
     answers = await read_all(connection)
     assert [each[:3] for each in answers] == [b"200", b"200", b"400"]
     assert b"connection: close\r\n" in answers[-1]
+    assert b"Invalid HTTP request" not in answers[-1]  # which says nothing
     assert running.stub.ways == [way, ASGI]  # and nothing behind it is run
 
 
@@ -72,6 +84,119 @@ async def read_all(connection: Connection) -> list[bytes]:
     """All answers until the server ends the connection."""
     async with asyncio.timeout(10):
         return re.split(rb"HTTP/1\.1 (?=\d)", await connection._reader.read())[1:]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("behind", "statuses"),
+    [
+        (b"", [b"200", b"200"]),
+        (WHOLE[:20], [b"200", b"200", b"400"]),
+        (WHOLE[:-5], [b"200", b"200", b"400"]),
+        (BROKEN["garbage"], [b"200", b"200", b"400"]),
+    ],
+    ids=["nothing", "half a head", "half a body", "garbage"],
+)
+async def test_who_has_said_all_may_still_listen(
+    running: Running, way: str, behind: bytes, statuses: list[bytes]
+) -> None:
+    """A client that shuts down his side of the connection behind his posts, as `nc -N` does, hears of each."""
+
+    async def slow() -> pb.PostResponse:
+        await asyncio.sleep(0.1)
+        return DELIVERED
+
+    running.stub.answer = slow
+    connection = await running.connect()
+    connection.writer.write(WAYS[way] * 2 + behind)
+    connection.writer.write_eof()
+    answers = await read_all(connection)
+    assert [each[:3] for each in answers] == statuses
+    assert b"connection: close\r\n" in answers[-1]
+    assert running.stub.ways == [way, ASGI]
+
+
+@pytest.mark.parametrize("said", [b"", WHOLE])
+async def test_who_has_said_all_and_is_answered_is_let_go(running: Running, said: bytes) -> None:
+    """Nothing is owed: the connection ends at once."""
+    running.stub.answer = DELIVERED
+    connection = await running.connect()
+    await connection.send(said)
+    connection.writer.write_eof()
+    await until(lambda: not connections_of(running))
+
+
+async def test_body_that_breaks_behind_its_answer_gets_no_other(running: Running) -> None:
+    """One request has one answer."""
+    connection = await running.connect()
+    await connection.send(CHUNKED.replace(b"/post", b"/nowhere") + b"5\r\nhello\r\n", b"no chunk\r\n")
+    assert [each[:3] for each in await read_all(connection)] == [b"404"]
+
+
+async def test_post_behind_a_refused_last_call_is_not_begun(running: Running) -> None:
+    """Its answer could reach nobody: the call before it said that it was the last."""
+    running.is_full = True
+    connection = await running.connect()
+    await connection.send(b"".join(request(headers=b"Connection: close\r\n")) + WHOLE)
+    assert [each[:3] for each in await read_all(connection)] == [b"503"]
+    assert running.stub.ways == []
+
+
+async def test_calls_that_wait_stay_outside(running: Running) -> None:
+    """Who sends on and on is not read ahead of: what waits takes the room of a packet or two."""
+    most = 0
+
+    async def slow() -> pb.PostResponse:
+        nonlocal most
+        most = max(most, *(len(each.pipeline) for each in connections_of(running)))
+        await asyncio.sleep(0.001)
+        return DELIVERED
+
+    running.stub.answer = slow
+    large = b"".join(request(PING + b" " * 60_000, path=b"/post"))
+    connection = await running.connect()
+    sending = asyncio.create_task(connection.send(large * 100, LAST))
+    assert len(await read_all(connection)) == 101
+    await sending
+    assert most < 20
+
+
+async def test_calls_that_wait_are_bounded(running: Running) -> None:
+    """So many small ones as no packet of honest calls holds; those before are answered, and he hears why."""
+    running.stub.answer = DELIVERED
+    connection = await running.connect()
+    await connection.send(WHOLE + b"GET /nowhere HTTP/1.1\r\n\r\n" * 2_000)
+    answers = await read_all(connection)
+    assert [each[:3] for each in answers] == [b"200", *[b"404"] * 1_000, b"400"]
+    assert b"it is one of more than 1000 that wait for their turn" in answers[-1]
+
+
+async def test_who_comes_while_the_server_stops_is_let_go(running: Running) -> None:
+    """He was accepted when the others were told: nobody would wait for his calls, and all for him."""
+    is_over = asyncio.Event()
+
+    async def slow() -> pb.PostResponse:
+        await is_over.wait()
+        return DELIVERED
+
+    running.stub.answer = slow
+    connection = await running.connect()
+    await connection.send(WHOLE)
+    server: Any = running.server
+    uvicorn = server._server
+    stopping = asyncio.create_task(running.server.stop(60))
+    await asyncio.sleep(0.1)
+    ours, theirs = socket.socketpair()
+    late = uvicorn.config.http_protocol_class(config=uvicorn.config, server_state=uvicorn.server_state, app_state={})
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: late, ours)
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+    is_over.set()
+    assert [each[:3] for each in await read_all(connection)] == [b"200"]
+    async with asyncio.timeout(5):
+        await stopping
 
 
 async def test_rest_that_comes_later_is_read_no_more(running: Running) -> None:

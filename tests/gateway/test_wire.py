@@ -79,11 +79,12 @@ def test_unreadable_says_what_was_expected(raw: bytes, expected: str) -> None:
         b'{"SRC": 1, "KEY": "K", "data": {}}',
         b'{"SRC": "S", "KEY": null, "data": []}',
         b'{"SRC": ["S"], "KEY": "K"}',
+        b'{"SRC": "S", "ping_id": []}',
     ],
 )
 def test_missing_credentials_come_before_data(raw: bytes) -> None:
-    """Without SRC and KEY the data is not judged: the exchange answers 401."""
-    assert wire.read_request(raw) == wire.Request("", "", {})
+    """Without SRC and KEY neither data nor ping_id are judged: the exchange answers 401."""
+    assert wire.read_request(raw) == wire.read_post(raw) == wire.Request("", "", {})
 
 
 @pytest.mark.parametrize(
