@@ -221,8 +221,9 @@ class JsonErrorProtocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(part)
             except httptools.HttpParserUpgrade as upgrade:
+                parts.append(memoryview(part)[upgrade.args[0] :])
                 if self._asks_upgrade():
-                    parts += [memoryview(part)[upgrade.args[0] :], self._head_without_upgrade()]
+                    parts.append(self._head_without_upgrade())
                     self.parser = _parser_of(self)
             except httptools.HttpParserError as error:
                 self.send_400_response(str(error.__context__ or error))  # the first is ours

@@ -48,6 +48,16 @@ async def test_connect_is_no_upgrade(running: Running, line: bytes) -> None:
         assert re.match(rb"HTTP/1.1 40[05] ", await connection._reader.readuntil(b"\r\n\r\n"))
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_call_behind_a_connect_is_read(running: Running, parts: int) -> None:
+    """Also where it comes with it: there is no tunnel that it could be meant for."""
+    connect, call = b"CONNECT /ping HTTP/1.1\r\nHost: x\r\n\r\n", b"".join(request())
+    connection = await running.connect()
+    await connection.send(*([connect + call] if parts == 1 else [connect, call]))
+    answers = [await connection.read_answer() for _ in range(2)]
+    assert [answer[9:12] for answer in answers] == [b"405", b"200"]
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_any_stream_is_answered_as_without_the_question(running: Running, seed: int) -> None:
     """Requests of many kinds, cut anywhere, some of which ask for another protocol."""
