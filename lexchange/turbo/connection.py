@@ -231,13 +231,11 @@ class Connection(asyncio.Protocol):
             if not flags & END_STREAM:
                 raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
             check_trailers(stream_id, fields)
-        elif stream_id <= self._last_id:
-            if self._past.is_let_go(stream_id):
-                self._credit.spend()
-                return
+        elif stream_id <= self._last_id and not self._past.is_let_go(stream_id):
             raise self._past.headers(stream_id)
-        elif self._is_leaving:
-            return  # it was told so, and asks elsewhere
+        elif stream_id <= self._last_id or self._is_leaving:
+            self._credit.spend()
+            return  # it has its answer; or it is told by our farewell to ask elsewhere
         else:
             self._last_id = stream_id
             if len(self._streams) >= STREAMS:
@@ -315,7 +313,7 @@ class Connection(asyncio.Protocol):
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a farewell on a stream")
         self._credit.spend()
-        self._is_leaving = True  # the peer hangs up when it has its answers; if not, look_after does
+        self.leave()
 
     def _on_unknown(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._credit.spend()

@@ -94,11 +94,12 @@ class Peer:
         raise AssertionError("the server hung up first")
 
     async def fault(self) -> frames.ErrorCode:
-        """The code of the GOAWAY that ends this connection; it has to be closed then."""
-        goaway = await self.find(frames.GOAWAY)
-        while await self.next() is not None:
-            pass
-        return frames.ErrorCode(int.from_bytes(goaway.payload[4:8], "big"))
+        """The code of the last GOAWAY; the connection has to be closed then."""
+        codes = []
+        while (found := await self.next()) is not None:
+            if found.kind == frames.GOAWAY:
+                codes.append(int.from_bytes(found.payload[4:8], "big"))
+        return frames.ErrorCode(codes[-1])
 
     async def status(self, stream_id: int) -> tuple[dict[str, str], bytes]:
         """The trailers of a call, with its head's fields before them, and its body."""

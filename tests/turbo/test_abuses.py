@@ -25,6 +25,7 @@ from tests.turbo.peers import FIRST_IDS, GRPC_FIELDS, PING, Peer, greeted, runni
         ("flood of acknowledged settings", ErrorCode.ENHANCE_YOUR_CALM),
         ("flood of answered pings", ErrorCode.ENHANCE_YOUR_CALM),
         ("flood of farewells", ErrorCode.ENHANCE_YOUR_CALM),
+        ("flood of requests behind a farewell", ErrorCode.ENHANCE_YOUR_CALM),
         ("window flood", ErrorCode.ENHANCE_YOUR_CALM),
         ("window flood on a stream", ErrorCode.ENHANCE_YOUR_CALM),
         ("data flood on a stream of the past", ErrorCode.ENHANCE_YOUR_CALM),
@@ -86,6 +87,11 @@ ABUSES: dict[str, Any] = {
     "flood of acknowledged settings": lambda peer: greeted(frames.frame(frames.SETTINGS, frames.ACK, 0) * 3_000),
     "flood of answered pings": lambda peer: greeted(frames.frame(frames.PING, frames.ACK, 0, bytes(8)) * 3_000),
     "flood of farewells": lambda peer: greeted(peer.headers(1) + frames.goaway_frame(0, ErrorCode.NO_ERROR) * 3_000),
+    "flood of requests behind a farewell": lambda peer: greeted(
+        peer.headers(1)
+        + frames.goaway_frame(0, ErrorCode.NO_ERROR)
+        + b"".join(peer.headers(each) for each in FIRST_IDS[1:3_000])
+    ),
     "unknown frames": lambda peer: greeted(frames.frame(99, 0, 0) * 3_000),
     "window flood": lambda peer: greeted(frames.window_frame(0, 1) * 3_000),
     "window flood on a stream": lambda peer: greeted(peer.headers(1) + frames.window_frame(1, 1) * 3_000),

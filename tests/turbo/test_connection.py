@@ -178,6 +178,16 @@ async def test_requests_behind_the_farewell_are_let_be() -> None:
         assert server.echo.heard == []
 
 
+async def test_peer_who_says_farewell_gets_his_answers() -> None:
+    """Then the connection is closed, and not before."""
+    async with running() as server, server.peer() as peer:
+        peer.say(peer.call(1, fields=fields_of("Wait")), frames.goaway_frame(0, ErrorCode.NO_ERROR))
+        await peer.find(frames.GOAWAY)
+        server.echo.waits.set()
+        assert (await peer.status(1))[0]["grpc-status"] == "0"
+        assert await peer.next() is None
+
+
 async def test_padding_does_not_use_up_the_window() -> None:
     """A stream of padded messages goes on beyond it, though nobody reads what fills them."""
     padded = frames.frame(frames.DATA, frames.PADDED, 1, b"\xff" + message(b"a") + bytes(255))
