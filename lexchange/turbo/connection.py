@@ -18,7 +18,7 @@ from lexchange.turbo.streams import Receiver, Stream
 
 STREAMS = 1_000  # at once
 RECEIVED_BYTES = 1_048_576  # the connection's window; half of it is given back at a time
-BLOCK_BYTES = 16_384  # a header block, with its continuations,
+BLOCK_BYTES = 65_536  # a header block, with its continuations,
 CONTINUATIONS = 8  # of which there are so many
 UNREAD_BYTES = 262_144  # of answers, before no further request is read
 GREETING_S, REQUEST_S, UNREAD_S = 10, 10, 20  # until the peer's settings, a request's end, a read answer
@@ -102,9 +102,9 @@ class Connection(asyncio.Protocol):
     def look_after(self, now_s: float) -> None:
         """Each second: earn credit, and end what takes too long."""
         self._credit.earn(A_SECOND)
-        if self._is_over and self._unread_since_s is None:
-            self._unread_since_s = now_s  # what was still to be said
-        if self._unread_since_s is not None and now_s - self._unread_since_s > UNREAD_S:
+        if self._unread_since_s is None:
+            self._unread_since_s = now_s if self._is_over else None  # what was still to be said
+        elif now_s - self._unread_since_s > UNREAD_S:
             self._transport.abort()
         try:
             self._end_late(now_s)
@@ -224,6 +224,9 @@ class Connection(asyncio.Protocol):
 
     def _on_block(self, stream_id: int, flags: int, block: bytes) -> None:
         fields = self._decoder.decode(block)  # in any case: the next block builds on it
+        if fields is None:
+            self._last_id = max(self._last_id, stream_id)
+            raise StreamFault(stream_id, ErrorCode.ENHANCE_YOUR_CALM)
         stream = self._streams.get(stream_id)
         if stream is not None:
             if not stream.is_receiving:
@@ -341,7 +344,6 @@ class Connection(asyncio.Protocol):
 
     def _drop(self, stream_id: int) -> None:
         if stream := self._streams.pop(stream_id, None):
-            stream.is_receiving = False
             self.blocked.pop(stream_id, None)
             self._past.end(stream_id)
             stream.receiver.cancel()

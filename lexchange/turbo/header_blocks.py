@@ -35,14 +35,14 @@ class HeaderDecoder:
         self._own = self._table.dynamic_entries
         self._widest = WIDEST_STATIC_BYTES  # of all fields so far, so that lists are only added up where it matters
 
-    def decode(self, block: bytes) -> list[Field]:
-        """The fields; raises ConnectionFault, after which the connection is of no use."""
+    def decode(self, block: bytes) -> list[Field] | None:
+        """The fields; None if they are too large. Raises ConnectionFault, after which the connection is of no use."""
         try:
             return self._decode(block)
         except (HPACKError, IndexError, UnicodeDecodeError) as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block that cannot be read") from error
 
-    def _decode(self, block: bytes) -> list[Field]:
+    def _decode(self, block: bytes) -> list[Field] | None:
         found: list[Field] = []
         keep, own = found.append, self._own
         place, end = 0, len(block)
@@ -62,7 +62,7 @@ class HeaderDecoder:
                 place, field = self._field(block, place, first)
                 keep(field)
         if len(found) * self._widest > LIST_BYTES and sum(map(_list_bytes, found)) > LIST_BYTES:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"headers of more than {LIST_BYTES} bytes")
+            return None  # the table is as the next block expects it: those of others go on
         return found
 
     def _field(self, block: bytes, place: int, first: int) -> tuple[int, Field]:

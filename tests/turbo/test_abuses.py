@@ -60,7 +60,9 @@ def _continuation(payload: bytes, count: int) -> bytes:
 
 def _bomb(peer: Peer) -> bytes:
     fields = [*GRPC_FIELDS, ("x", "y" * 3_000)]
-    return greeted(peer.headers(1, fields) + peer.headers(3, [*fields, *fields[-1:] * 10]))
+    first = peer.headers(1, fields)
+    bombs = [peer.headers(each, [*fields, *fields[-1:] * 10]) for each in FIRST_IDS[1:1_000]]
+    return greeted(first + b"".join(bombs))
 
 
 def _past(peer: Peer, packet: bytes) -> bytes:
@@ -101,7 +103,7 @@ ABUSES: dict[str, Any] = {
     "headers that wait for themselves": lambda peer: _with_priority(
         bytes([0, 0, 0, 1, 0]) + peer.encoder.encode(GRPC_FIELDS)
     ),
-    "continuation flood": lambda peer: _continuation(b"x" * 10_000, 5),
+    "continuation flood": lambda peer: _continuation(b"x" * 10_000, 7),
     "continuation of nothing inside": lambda peer: _continuation(b"", 50),
     "hpack bomb": _bomb,
     "bad requests": lambda peer: greeted(b"".join(peer.headers(each, [("a", "b")]) for each in FIRST_IDS[:1_000])),

@@ -97,6 +97,25 @@ async def test_what_was_on_its_way_to_a_reset_stream_is_let_be() -> None:
         assert [each.kind for each in told if each][2:] == [frames.SETTINGS, frames.RST_STREAM, frames.PING]
 
 
+async def test_request_of_large_headers_is_reset() -> None:
+    """Behind a proxy its connection is that of others, too: their calls go on, and the header table stays right."""
+    noise = random.Random(1).randbytes(20_000).hex()
+    async with running() as server, server.peer() as peer:
+        peer.say(peer.call(1, fields=fields_of("Wait")))
+        large = peer.encoder.encode(fields_of("Say", ("x-kept", "1"), ("x", noise)))
+        cuts = [large[at : at + 16_000] for at in range(0, len(large), 16_000)]
+        rest = [frames.frame(frames.CONTINUATION, 0, 3, cut) for cut in cuts[1:]]
+        end = frames.frame(frames.CONTINUATION, frames.END_HEADERS, 3)
+        peer.say(frames.frame(frames.HEADERS, 0, 3, cuts[0]), *rest, end)
+        reset = await peer.find(frames.RST_STREAM)
+        assert (reset.stream_id, reset.payload[-1]) == (3, ErrorCode.ENHANCE_YOUR_CALM)
+        peer.say(frames.frame(frames.DATA, frames.END_STREAM, 3, message(b"a")))
+        peer.say(peer.call(5, fields=fields_of("Say", ("x-kept", "1"))))
+        assert (await peer.status(5))[0]["grpc-status"] == "0"
+        server.echo.waits.set()
+        assert (await peer.status(1))[0]["grpc-status"] == "0"
+
+
 async def test_stream_beyond_its_window_is_reset() -> None:
     """Who sends more than he may loses the stream, not the connection."""
     fields = [*GRPC_FIELDS[:4], ("content-type", "text/plain")]  # whose body nobody looks at
