@@ -9,6 +9,7 @@ What a connection is at, while calls that came before may still run (`cycle` is 
     reads a body                    due_s None              `_endpoint` set: it may go straight; else `cycle` is its own
     reads what is shed              is_refused, due_s set   `cycle` knows nothing of it
     has read a call                 is_between, due_s None  it runs, or waits its turn
+    has read the last               likewise                `cycle.keep_alive` is off: by the client's end, or by ours
     hears no more                   farewell                said once all before is answered
 """
 
@@ -90,7 +91,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
         if not self.is_between and not self.farewell:
             self._wait_for_rest()
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's says no more either
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's says None, which is no
         """Who has said all may still listen: his calls are answered, then the connection ends."""
         if self.farewell:
             return True
