@@ -17,7 +17,7 @@ from bench.stores import measure_stores
 from bench.subjects import Pings
 
 ZIPS = 40_000
-PEER_IN_FLIGHT = (2, 4, 8)
+PEER_IN_FLIGHT = (1, 2, 4, 8)
 TRIAL_S = 1.0
 
 Group = Callable[[Lab, Plan, Results], None]
@@ -28,16 +28,19 @@ def auction(lab: Lab, plan: Plan, results: Results) -> None:
     found = lab.buyers()
     urls = found.urls[:5]
     shapes = [CampaignShape(urls=urls)]
-    peer, ours, by_aio = lab.peer(urls), lab.exchange(shapes), lab.exchange(shapes, engine="aio")
-    best = _best_in_flight(lab, peer)
-    plan.say(f"the peer is fastest with {best} calls in flight")
+    ours, by_aio = lab.exchange(shapes), lab.exchange(shapes, engine="aio")
     pings = Pings(lab, found)
     subjects = [
-        pings.over_rest("peer_5", f"FastAPI peer, 5 buyers, {best} in flight", peer, 5, in_flight=best),
         pings.over_grpc("grpc_5_aio", "gRPC ping, 5 buyers, aio", by_aio, 5),
         pings.over_grpc("grpc_5", "gRPC ping, 5 buyers, turbo", ours, 5),
         pings.over_rest("rest_5", "REST /ping, 5 buyers", ours, 5),
     ]
+    if lab.tools.fastapi_python and lab.tools.wrk:
+        peer = lab.peer(urls)
+        best = _best_in_flight(lab, peer)
+        plan.say(f"the peer is fastest with {best} calls in flight")
+        label = f"FastAPI peer, 5 buyers, {best} in flight"
+        subjects.insert(0, pings.over_rest("peer_5", label, peer, 5, in_flight=best))
     interleave(subjects, plan, results)
 
 
