@@ -20,7 +20,7 @@ from bench.databases import Postgres
 from bench.envoy import write_envoy_config
 from bench.load import SPARE_S, Generator
 from bench.machine import Cores, free_ports
-from bench.tools import CACHE, Tools
+from bench.tools import Tools, make_cache
 
 # 50 calls in flight are overload where a ping has much to do; a closed loop has to be served, not refused.
 PATIENCE_MS = 5_000
@@ -64,8 +64,7 @@ class Lab:
         self._answers: list[Answers] = []
 
     def __enter__(self) -> "Lab":
-        # On the disk that the repository is on: /tmp may be memory, where a commit costs nothing.
-        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=make_cache()))
         self.folder.chmod(0o755)
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         return self
