@@ -33,6 +33,8 @@ class Running(Protocol):
 
     def resident_bytes(self) -> int: ...
 
+    def stop(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
@@ -50,6 +52,11 @@ class Served:
     def resident_bytes(self) -> int:
         """Memory held now."""
         return sum(child.resident_bytes() for child in self.children)
+
+    def stop(self) -> None:
+        """End it before its lab does."""
+        for child in self.children:
+            child.stop()
 
 
 class Lab:
