@@ -16,12 +16,13 @@ LISTED = (1, 20, 200)
 CAMPAIGNS = (1, 100, 1000)
 PROCESSES = (1, 2, 4)
 CONNECTIONS = 50  # which the kernel spreads over the processes
+LEAD_IN_S = 0.3  # so many subjects take turns that connections to buyers are idle for too long, and are opened anew
 
 
 def buyers(lab: Lab, plan: Plan, results: Results) -> None:
     """Pings to nobody, in test mode, and to more and more buyers: over gRPC by both engines, and over REST."""
     found = lab.buyers(max(ASKED))
-    pings = Pings(lab, found)
+    pings = Pings(lab, found, LEAD_IN_S)
     subjects: list[Subject] = []
     for count in plan.points(ASKED):
         shapes = [CampaignShape(urls=found.urls[:count] or NOBODY)]

@@ -104,12 +104,13 @@ class Lab:
         store: str = "",
         cores: frozenset[int] = frozenset(),
         may_say_no: bool = False,
+        python: Sequence[str] = (sys.executable,),
     ) -> Served:
         """Start ours, with a store of its own. `limits` by their names in lexchange.config. `check_answers` sees to it
         that it says yes, unless it `may_say_no`."""
         folder = Path(tempfile.mkdtemp(prefix="exchange-", dir=self.folder))
         config = write_campaigns(folder / "campaigns", shapes)
-        command = [sys.executable, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
+        command = [*python, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
         command += ["--config", str(config), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
         command += ["--grpc-engine", engine]
         told = {"drain_notice_ms": 1, "queue_ms": PATIENCE_MS, **(limits or {})}

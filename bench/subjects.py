@@ -19,10 +19,11 @@ def under(load: LoadFor, server: Served, name: str, label: str) -> Subject:
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """Pings that each reach as many buyers as they should."""
+    """Pings that each reach as many buyers as they should; each round may begin with a lead-in that is not measured."""
 
     lab: Lab
     buyers: Buyers
+    lead_in_s: float = 0
 
     def over_grpc(
         self,
@@ -80,5 +81,8 @@ class Pings:
         return Subject(name=name, label=label, measure=measure, prepare=ping_before)
 
     def _subject(self, name: str, label: str, server: Served, buyer_calls: int, load: LoadFor) -> Subject:
+        def lead_in(seconds: float) -> None:
+            load(self.lead_in_s)
+
         measure = served(server, load, buyers=self.buyers, buyer_calls=buyer_calls)
-        return Subject(name=name, label=label, measure=measure)
+        return Subject(name=name, label=label, measure=measure, prepare=lead_in if self.lead_in_s else None)
