@@ -38,6 +38,9 @@ def main() -> int:
             pings = Pings(lab, lab.buyers())
             places = {HERE: ROOT, OTHER: options.other.resolve()}
             interleave([_subject(pings, name, place, options) for name, place in places.items()], plan, results)
+            lab.check_answers()
+        if not results.is_complete:
+            raise BenchError("; ".join(results.notes))
     except BenchError as error:
         print(f"bench.compare: {error}", file=sys.stderr)
         return 2
