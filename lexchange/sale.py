@@ -132,7 +132,7 @@ class Sale:
             if _has_place_left(legs, rule):
                 following = await self._start_next(lead, legs, waiting, rule)
             if following is None:
-                return await self._finish(lead, legs)
+                return await self._finish(lead, legs, legs)
             started = following
 
     async def mend(self, lead_id: str) -> None:
@@ -146,7 +146,8 @@ class Sale:
                 stored = await self._store.audit.find_lead(lead_id)
                 if stored is not None and stored.state in IN_FLIGHT:
                     known = {leg.attempt.delivery_id: leg for leg in [*map(_unsent, self._begun), *self._legs]}
-                    await self._finish(stored, [known[attempt.delivery_id] for attempt in stored.attempts])
+                    legs = [known[attempt.delivery_id] for attempt in stored.attempts]
+                    await self._finish(stored, legs, legs)
             except StorageError:
                 await asyncio.sleep(MEND_S)
             else:
@@ -177,7 +178,7 @@ class Sale:
         )
         if attempt.outcome in DEFINITE_ANSWERS:
             legs[place] = replace(legs[place], attempt=attempt)
-            await self._finish(asked, legs, before=(LeadState.UNKNOWN,))
+            await self._finish(asked, legs, [legs[place]], before=(LeadState.UNKNOWN,))
 
     async def _claim(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | NotClaimed:
         refused = NotClaimed(reason=Reason.NO_ELIGIBLE_BUYER)
@@ -267,13 +268,15 @@ class Sale:
             takes=takes,
         )
 
-    async def _finish(self, lead: Lead, legs: Sequence[Leg], before: Sequence[LeadState] = IN_FLIGHT) -> Lead:
-        """Store the end; returns what is stored."""
+    async def _finish(
+        self, lead: Lead, legs: Sequence[Leg], heard: Sequence[Leg], before: Sequence[LeadState] = IN_FLIGHT
+    ) -> Lead:
+        """Store the end; returns what is stored. Of those `heard` by now the final prices are in no budget yet."""
         finished = self._ended(lead, legs)
         is_ours = await self._store.finish_lead(
             finished,
             releases=_without(lead.takes, finished.takes),
-            adjustments=[each for leg in legs if leg.is_sold for each in _adjustments(leg)],
+            adjustments=[each for leg in heard if leg.is_sold for each in _adjustments(leg)],
             before=before,
         )
         failpoints.reach("finish_committed")
