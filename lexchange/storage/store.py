@@ -88,7 +88,6 @@ class Store:
 
         Guarded by every cap in `holds`: the first full one is returned, and then nothing is stored.
         """
-
         if not holds:
             await self._connector.write(units.record_ping(ping, ()))
             return None
@@ -253,11 +252,12 @@ class Store:
         return await self._takes.return_orphans(alive)
 
     async def release_expired_holds(self, campaign: str, now_ms: int) -> int:
-        """Give back the slots of a campaign's pings that expired unclaimed; how many. Any number of workers may.
-
-        It is asked at every ping, and mostly there are none: a look is cheaper than a unit that all takers wait for.
-        """
+        """Give back the slots of a campaign's pings that expired unclaimed; how many. Any number of workers may."""
         return await self._takes.release_expired(campaign, now_ms)
+
+    async def release_all_expired_holds(self, now_ms: int) -> None:
+        """Give back those of all campaigns, whether or not their pings hold slots any more."""
+        await self._takes.release_all_expired(now_ms)
 
     # ------------------------------------------------------------------------------------------- idempotency keys
 
