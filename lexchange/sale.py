@@ -178,7 +178,7 @@ class Sale:
         )
         if attempt.outcome in DEFINITE_ANSWERS:
             legs[place] = replace(legs[place], attempt=attempt)
-            await self._finish(asked, legs, [legs[place]], before=(LeadState.UNKNOWN,))
+            await self._finish(asked, legs, [legs[place]], found=asked)
 
     async def _claim(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | NotClaimed:
         refused = NotClaimed(reason=Reason.NO_ELIGIBLE_BUYER)
@@ -268,16 +268,18 @@ class Sale:
             takes=takes,
         )
 
-    async def _finish(
-        self, lead: Lead, legs: Sequence[Leg], heard: Sequence[Leg], before: Sequence[LeadState] = IN_FLIGHT
-    ) -> Lead:
-        """Store the end; returns what is stored. Of those `heard` by now the final prices are in no budget yet."""
+    async def _finish(self, lead: Lead, legs: Sequence[Leg], heard: Sequence[Leg], found: Lead | None = None) -> Lead:
+        """Store the end; returns what is stored. Of those `heard` by now the final prices are in no budget yet.
+
+        An unknown lead ends as it was `found` only: what another process has heard meanwhile is not written over.
+        """
         finished = self._ended(lead, legs)
         is_ours = await self._store.finish_lead(
             finished,
             releases=_without(lead.takes, finished.takes),
             adjustments=[each for leg in heard if leg.is_sold for each in _adjustments(leg)],
-            before=before,
+            before=(found.state,) if found else IN_FLIGHT,
+            found=found,
         )
         failpoints.reach("finish_committed")
         # Somebody else may have ended it, an operator for one: his word is what is stored, and told.

@@ -187,16 +187,17 @@ class Store:
         releases: Sequence[CapTake] = (),
         adjustments: Sequence[tuple[str, int]] = (),
         before: Sequence[LeadState] = IN_FLIGHT,
+        found: Lead | None = None,
     ) -> bool:
         """Bring a lead from one of the states `before` to delivered, rejected, failed or unknown.
 
-        Guarded by its stored state and by LEAD_TRANSITIONS: False means that somebody else has ended it, and nothing
-        has changed. `releases` are given back; `lead.takes` is what it still holds afterwards. `adjustments`
+        Guarded by its stored state, by LEAD_TRANSITIONS and by nobody having touched it since it was `found`, where
+        that is given: False means that somebody else has ended it, or goes on with it, and nothing has changed. `releases` are given back; `lead.takes` is what it still holds afterwards. `adjustments`
         (counter, signed micros) settle a final price that differs from the bid. A rejected or failed lead is no
         duplicate of anything any more; a live delivered one is its buyer's latest turn.
         """
         assert lead.state not in IN_FLIGHT, lead.state
-        unit = units.end_lead(lead, before=before, releases=releases, adjustments=adjustments)
+        unit = units.end_lead(lead, before=before, releases=releases, adjustments=adjustments, found=found)
         return (await self._connector.write(unit)).failed_guard is None
 
     async def start_resend(self, asked: Lead, found: Lead) -> bool:
@@ -311,10 +312,7 @@ class Store:
         await self._connector.write(units.sweep_workers(alive, now_ms))
 
     async def sweep_lead(self, swept: Lead, found: Lead) -> bool:
-        """Bring a lead in flight that nobody works on to its end.
-
-        Guarded by its state, and by nobody having touched it since it was `found`: False when that does not hold.
-        """
+        """End a lead in flight that nobody works on; False when somebody has touched it since it was `found`."""
         return (await self._connector.write(units.sweep_lead(swept, found))).failed_guard is None
 
     # ------------------------------------------------------------------------------------------------- upkeep

@@ -99,13 +99,18 @@ def end_lead(
     before: Sequence[LeadState],
     releases: Iterable[CapTake],
     adjustments: Iterable[tuple[str, int]] = (),
+    found: Lead | None = None,
 ) -> Unit:
-    """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow."""
+    """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow.
+
+    Where it was `found` before, unless somebody has touched it since.
+    """
     is_sold = lead.state is LeadState.DELIVERED and not lead.is_test
     has_turn = is_sold and lead.routing_mode == RoutingMode.ROUND_ROBIN  # else all sales to a buyer would wait in turn
     buyers = (lead.takers or list(filter(None, [lead.buyer]))) if has_turn else []
     last = [each for each in lead.attempts[-1:] if each.delivery_id != lead.delivery_id]
     return (
+        *((_untouched(found),) if found else ()),
         _move_lead(lead, before),
         *_keep_deliveries(lead, last),
         *give_back(releases),
@@ -118,7 +123,7 @@ def end_lead(
 def sweep_lead(swept: Lead, found: Lead) -> Unit:
     """End a lead that nobody works on, unless somebody has touched it since it was found."""
     releases = found.takes if swept.state in UNSOLD else ()
-    return (_untouched(found), *end_lead(swept, before=IN_FLIGHT, releases=releases))
+    return end_lead(swept, before=IN_FLIGHT, releases=releases, found=found)
 
 
 def start_resend(asked: Lead, found: Lead) -> Unit:
