@@ -191,10 +191,11 @@ class Store:
     ) -> bool:
         """Bring a lead from one of the states `before` to delivered, rejected, failed or unknown.
 
-        Guarded by its stored state, by LEAD_TRANSITIONS and by nobody having touched it since it was `found`, where
-        that is given: False means that somebody else has ended it, or goes on with it, and nothing has changed. `releases` are given back; `lead.takes` is what it still holds afterwards. `adjustments`
-        (counter, signed micros) settle a final price that differs from the bid. A rejected or failed lead is no
-        duplicate of anything any more; a live delivered one is its buyer's latest turn.
+        Guarded by its stored state, by LEAD_TRANSITIONS and, where it was `found` before, by nobody having touched it
+        since: False means that somebody else has ended it, or goes on with it, and nothing has changed. `releases` are
+        given back; `lead.takes` is what it still holds afterwards. `adjustments` (counter, signed micros) settle a
+        final price that differs from the bid. A rejected or failed lead is no duplicate of anything any more; a live
+        delivered one is its buyer's latest turn.
         """
         assert lead.state not in IN_FLIGHT, lead.state
         unit = units.end_lead(lead, before=before, releases=releases, adjustments=adjustments, found=found)
