@@ -8,7 +8,7 @@ handed to `on_late`.
 import asyncio
 import time
 from bisect import insort
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import field
 from functools import partial
 from math import inf
@@ -53,6 +53,7 @@ class Terms:
     seed: int
     turns: dict[str, int]
     deadline: float | None
+    left_micros: Mapping[str, int] = field(default_factory=dict)  # of the budgets of who has some
     hears_all: bool = False  # whoever stands first may drop out later: reject the lead, or have no slot left to hold
 
 
@@ -292,7 +293,10 @@ class Auction:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
         assert buyer.bid_micros is not None
         terms = self._terms
-        outcome, detail, bid_micros = weigh(buyer.bid_micros, "fixed bid", terms.min_bid_micros, terms.least_bid_micros)
+        left_micros = terms.left_micros.get(buyer.buyer)
+        outcome, detail, bid_micros = weigh(
+            buyer.bid_micros, "fixed bid", terms.min_bid_micros, terms.least_bid_micros, left_micros
+        )
         self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=outcome, detail=detail, bid_micros=bid_micros)
         if outcome is BID:
             self._bid(buyer, buyer.bid_micros)
@@ -307,8 +311,9 @@ class Auction:
             return self._unanswered(name, outcome, f"{answer.kind}: {answer.detail}")
         assert live.ping is not None
         terms = self._terms
+        reading, left_micros = live.ping.read(answer), terms.left_micros.get(name)
         outcome, detail, bid_micros = judge(
-            live.ping.read(answer), live.buyer.bid_micros, terms.min_bid_micros, terms.least_bid_micros
+            reading, live.buyer.bid_micros, terms.min_bid_micros, terms.least_bid_micros, left_micros
         )
         text = answer_text(answer.body, answer.content_type)
         return make_buyer_ping(
