@@ -157,17 +157,19 @@ class Store:
         *,
         takes: Sequence[CapTake] = (),
         releases: Sequence[CapTake] = (),
+        adjustments: Sequence[tuple[str, int]] = (),
         fingerprints: Sequence[Fingerprint] = (),
     ) -> StartResult:
         """Move a claimed or sending lead to `sending` at its next buyer, before a byte goes to him.
 
         Guarded by: nobody has ended the lead; no cap full; no equal fingerprint of another lead. `releases` are the
-        last buyer's slots, `takes` the next one's, `fingerprints` replace the lead's (needed in scope `buyer` only).
+        last buyer's slots, `adjustments` settle his final price, `takes` are the next one's slots, and `fingerprints`
+        replace the lead's (needed in scope `buyer` only).
         """
         assert lead.state is LeadState.SENDING, lead.state
 
         def unit_of(draws: Sequence[Draw]) -> Unit:
-            return units.start_attempt(lead, draws, releases, fingerprints)
+            return units.start_attempt(lead, draws, releases, adjustments, fingerprints)
 
         result = await self._takes.write(takes, unit_of, freed=releases, now_ms=lead.updated_ms)
         match result.failed_guard:
@@ -306,10 +308,7 @@ class Store:
         return dict(await self._connector.read(statements.LEASES))
 
     async def sweep_workers(self, alive: Collection[str], now_ms: int) -> None:
-        """Forget the leases of other processes than these that are over, and the calls that such were running.
-
-        A call that has claimed a lead stays.
-        """
+        """Forget leases of others than these that are over, and the calls that they were running without a lead."""
         await self._connector.write(units.sweep_workers(alive, now_ms))
 
     async def sweep_lead(self, swept: Lead, found: Lead) -> bool:

@@ -79,7 +79,11 @@ def outlast_claim(lead_id: str) -> Unit:
 
 
 def start_attempt(
-    lead: Lead, draws: Sequence[Draw], releases: Sequence[CapTake], fingerprints: Sequence[Fingerprint]
+    lead: Lead,
+    draws: Sequence[Draw],
+    releases: Iterable[CapTake],
+    adjustments: Iterable[tuple[str, int]],
+    fingerprints: Sequence[Fingerprint],
 ) -> Unit:
     """Move the lead to its next buyer, with its slots and its fingerprints."""
     past = lead.attempts[-2:-1]
@@ -89,6 +93,7 @@ def start_attempt(
         *((_drop_fingerprints(lead),) if fingerprints else ()),
         *_add_fingerprints(lead, fingerprints),
         *give_back(releases),
+        *_settle(adjustments),
         *take_caps(draws),
     )
 
@@ -114,7 +119,7 @@ def end_lead(
         _move_lead(lead, before),
         *_keep_deliveries(lead, last),
         *give_back(releases),
-        *(give_cap_back(counter, -delta) for counter, delta in adjustments),
+        *_settle(adjustments),
         *((_drop_fingerprints(lead),) if lead.state in UNSOLD else ()),
         *(_record_turn(lead, buyer) for buyer in buyers),
     )
@@ -206,6 +211,10 @@ def _keep_deliveries(lead: Lead, attempts: Iterable[Attempt]) -> Unit:
         Statement(sql=statements.KEEP_DELIVERY, params=(lead.campaign, attempt.delivery_id, lead.lead_id))
         for attempt in attempts
     )
+
+
+def _settle(adjustments: Iterable[tuple[str, int]]) -> Unit:
+    return tuple(give_cap_back(counter, -delta) for counter, delta in adjustments if delta)
 
 
 def _drop_fingerprints(lead: Lead) -> Statement:
