@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-CONFIG ?= campaigns
+CONFIG ?= campaigns/demo.yaml
 AGAINST ?= HEAD
 SEED ?= 0:200
 
@@ -108,7 +108,7 @@ check: lint generate-check proto-breaking ## The one gate: everything CI runs, e
 demo: setup ## Serve the demo: campaign, buyers, console, ready-to-paste calls
 	@$(BIN)/lexchange demo $(ARGS)
 
-run: setup ## Serve the campaigns in CONFIG (default: campaigns) in development mode
+run: setup ## Serve CONFIG, a campaign file or a folder of them (default: campaigns/demo.yaml), in development mode
 	@$(BIN)/lexchange serve --dev --config $(CONFIG) $(ARGS)
 
 bench: setup debian ## Run the benchmarks

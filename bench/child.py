@@ -62,9 +62,13 @@ class Child:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def check_success(self) -> None:
-        """Wait for its end; raises BenchError when it failed."""
-        if self._process.wait():
+    def check_success(self, limit_s: float) -> None:
+        """Wait for its end; raises BenchError when it failed, or does not end in time."""
+        try:
+            code = self._process.wait(limit_s)
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"{self.name} did not end within {limit_s:g} s") from error
+        if code:
             raise BenchError(f"{self.name} failed: {self.output()[-SHOWN_CHARACTERS:].strip()}")
 
     def output(self) -> str:

@@ -8,6 +8,7 @@ from bench.curves import buyers, campaigns, listed, workers
 from bench.fronts import front, peers
 from bench.lab import Lab, Served
 from bench.latency import measure_latency
+from bench.load import LoadFor
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
 from bench.memory import measure_memory
 from bench.overload import measure_overload
@@ -16,7 +17,7 @@ from bench.stores import measure_stores
 from bench.subjects import Pings
 
 ZIPS = 40_000
-PEER_IN_FLIGHT = (2, 4, 8)
+PEER_IN_FLIGHT = (1, 2, 4, 8)
 TRIAL_S = 1.0
 
 Group = Callable[[Lab, Plan, Results], None]
@@ -27,16 +28,19 @@ def auction(lab: Lab, plan: Plan, results: Results) -> None:
     found = lab.buyers()
     urls = found.urls[:5]
     shapes = [CampaignShape(urls=urls)]
-    peer, ours, by_aio = lab.peer(urls), lab.exchange(shapes), lab.exchange(shapes, engine="aio")
-    best = _best_in_flight(lab, peer)
-    plan.say(f"the peer is fastest with {best} calls in flight")
+    ours, by_aio = lab.exchange(shapes), lab.exchange(shapes, engine="aio")
     pings = Pings(lab, found)
     subjects = [
-        pings.over_rest("peer_5", f"FastAPI peer, 5 buyers, {best} in flight", peer, 5, in_flight=best),
         pings.over_grpc("grpc_5_aio", "gRPC ping, 5 buyers, aio", by_aio, 5),
         pings.over_grpc("grpc_5", "gRPC ping, 5 buyers, turbo", ours, 5),
         pings.over_rest("rest_5", "REST /ping, 5 buyers", ours, 5),
     ]
+    if lab.tools.fastapi_python and lab.tools.wrk:
+        peer = lab.peer(urls)
+        best = _best_in_flight(lab, peer)
+        plan.say(f"the peer is fastest with {best} calls in flight")
+        label = f"FastAPI peer, 5 buyers, {best} in flight"
+        subjects.insert(0, pings.over_rest("peer_5", label, peer, 5, in_flight=best))
     interleave(subjects, plan, results)
 
 
@@ -53,20 +57,28 @@ def outbound(lab: Lab, plan: Plan, results: Results) -> None:
 
 
 def posts(lab: Lab, plan: Plan, results: Results) -> None:
-    """Posts to the winner of pings made before, each id used once, and direct posts; one buyer."""
+    """Posts to the winner of pings made before, each id used once, and direct posts; one buyer; gRPC and REST."""
     found = lab.buyers()
     urls = found.urls[:1]
     ours, direct = lab.exchange([CampaignShape(urls=urls)]), lab.exchange([CampaignShape(urls=urls, is_direct=True)])
-    pings = Pings(lab, found)
-    direct_load = lab.generator.grpc(direct.grpc, "direct_post")
+    apart, direct_apart = lab.gateway(ours), lab.gateway(direct)
+    pings, generator = Pings(lab, found), lab.generator
+
+    def direct_post(name: str, label: str, server: Served, load: LoadFor) -> Subject:
+        return Subject(name=name, label=label, measure=served(server, load, buyers=found, buyer_calls=2))
+
+    def direct_rest(name: str, label: str, server: Served) -> Subject:
+        return direct_post(name, label, server, generator.http(server.http, "/direct_post", "direct_post"))
+
+    what = "direct post, 1 buyer (ping and post)"
     subjects = [
         pings.over_grpc("grpc_1", "gRPC ping, 1 buyer", ours, 1),
         pings.then_posts("grpc_post", "gRPC post to the winner", ours),
-        Subject(
-            name="direct_1",
-            label="gRPC direct post, 1 buyer (ping and post)",
-            measure=served(direct, direct_load, buyers=found, buyer_calls=2),
-        ),
+        pings.then_rest_posts("rest_post", "REST /post to the winner", ours, made_by=ours),
+        pings.then_rest_posts("channel_post", "REST /post to the winner, over a channel", apart, made_by=ours),
+        direct_post("direct_1", f"gRPC {what}", direct, generator.grpc(direct.grpc, "direct_post")),
+        direct_rest("direct_rest", f"REST {what}", direct),
+        direct_rest("direct_channel", f"REST {what}, over a channel", direct_apart),
     ]
     interleave(subjects, plan, results)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import asyncpg
 
+from bench.tools import make_cache
 from lexchange.blocks import BlockRule
 from lexchange.lead import LeadState
 from lexchange.storage import Store
@@ -99,10 +100,11 @@ def both(url: str, first: int, hot_per_s: int, options: argparse.Namespace) -> f
 def measure(options: argparse.Namespace) -> None:
     """Both subjects in turns, on one server."""
     programs = binaries("18")
-    assert programs is not None
+    if programs is None:
+        sys.exit("bench: PostgreSQL 18 is missing: make setup")
     subjects = {"shared": NEVER, "leased": options.hot_per_s}  # from how many takes a second a node leases
     sold: dict[str, list[float]] = {name: [] for name in subjects}
-    with tempfile.TemporaryDirectory(prefix="lexchange-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="run-", dir=make_cache()) as folder:
         Path(folder).chmod(0o755)
         server = PostgresServer(programs, Path(folder), ())
         server.start()

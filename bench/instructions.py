@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 
+from bench.buyers import BUYER_COUNT
 from bench.campaigns import CampaignShape, write_campaigns
 from bench.child import ROOT
 from bench.lab import Lab
@@ -56,6 +57,7 @@ def main() -> None:
     """Serve in this process, traced; load from another one; print a table."""
     parser = argparse.ArgumentParser(prog="bench.instructions", description=__doc__.partition("\n")[0])
     parser.add_argument("--buyers", type=int, default=0, help="so many are asked (default 0: a test-mode ping)")
+    parser.add_argument("--listed", type=int, default=0, help="so many buyers are listed, though a lead suits --buyers")
     road = parser.add_mutually_exclusive_group()
     road.add_argument("--rest", action="store_true", help="over REST instead of gRPC")
     road.add_argument("--posts", action="store_true", help="posts to the winners of pings, instead of pings")
@@ -71,9 +73,10 @@ def main() -> None:
 async def _measure(lab: Lab, count: Count, options: argparse.Namespace) -> int:
     """Count; returns the calls that were counted."""
     buyers = max(options.buyers, options.posts)
-    urls = lab.buyers().urls[:buyers] if buyers else ("http://127.0.0.1:9",)
+    listed = max(options.listed, buyers)
+    urls = lab.buyers(max(BUYER_COUNT, listed)).urls[:listed] if buyers else ("http://127.0.0.1:9",)
     settings = Settings(
-        config=write_campaigns(lab.folder / "campaigns", [CampaignShape(urls=urls)]),
+        config=write_campaigns(lab.folder / "campaigns", [CampaignShape(urls=urls, suited=buyers)]),
         store=f"sqlite:///{lab.folder}/store.db",
         grpc="127.0.0.1:0",
         http="127.0.0.1:0",

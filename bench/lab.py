@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from bench.answers import Answers
 from bench.buyers import BUYER_COUNT, Buyers
 from bench.campaigns import CampaignShape, write_campaigns
 from bench.child import BenchError, Child
 from bench.databases import Postgres
 from bench.envoy import write_envoy_config
-from bench.load import Generator
+from bench.load import SPARE_S, Generator
 from bench.machine import Cores, free_ports
-from bench.tools import CACHE, Tools
+from bench.tools import Tools, make_cache
 
 # 50 calls in flight are overload where a ping has much to do; a closed loop has to be served, not refused.
 PATIENCE_MS = 5_000
@@ -31,6 +32,8 @@ class Running(Protocol):
     def cpu_seconds(self) -> float: ...
 
     def resident_bytes(self) -> int: ...
+
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,11 @@ class Served:
         """Memory held now."""
         return sum(child.resident_bytes() for child in self.children)
 
+    def stop(self) -> None:
+        """End it before its lab does."""
+        for child in self.children:
+            child.stop()
+
 
 class Lab:
     """Everything that runs for a group of measurements; leaving the block ends it."""
@@ -60,10 +68,10 @@ class Lab:
         self.generator = Generator(ghz=tools.ghz, wrk=tools.wrk, cores=frozenset([cores.load]))
         self._stack = ExitStack()
         self._count = 0
+        self._answers: list[Answers] = []
 
     def __enter__(self) -> "Lab":
-        # On the disk that the repository is on: /tmp may be memory, where a commit costs nothing.
-        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=make_cache()))
         self.folder.chmod(0o755)
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         return self
@@ -95,18 +103,28 @@ class Lab:
         engine: str = "turbo",
         store: str = "",
         cores: frozenset[int] = frozenset(),
+        may_say_no: bool = False,
+        python: Sequence[str] = (sys.executable,),
     ) -> Served:
-        """Start ours, with a store of its own. `limits` by their names in lexchange.config."""
+        """Start ours, with a store of its own. `limits` by their names in lexchange.config. `check_answers` sees to it
+        that it says yes, unless it `may_say_no`."""
         folder = Path(tempfile.mkdtemp(prefix="exchange-", dir=self.folder))
         config = write_campaigns(folder / "campaigns", shapes)
-        command = [sys.executable, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
+        command = [*python, "-m", "lexchange", "serve", "--dev", "--workers", str(workers)]
         command += ["--config", str(config), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
         command += ["--grpc-engine", engine]
         told = {"drain_notice_ms": 1, "queue_ms": PATIENCE_MS, **(limits or {})}
         env = {f"LEXCHANGE_{key.upper()}": str(value) for key, value in told.items()}
-        env["LEXCHANGE_STORE"] = store or f"sqlite:///{folder}/store.db"
+        env["LEXCHANGE_STORE"] = store = store or f"sqlite:///{folder}/store.db"
+        if not may_say_no:
+            self._answers.append(Answers(store))
         own = self.cores.workers if workers > 1 else self._server_core
         return self._served("exchange", command, cores or own, env)
+
+    def check_answers(self) -> None:
+        """Raises BenchError when an exchange that was started here did not sell or deliver what it should have."""
+        for each in self._answers:
+            each.check()
 
     def gateway(self, exchange: Served) -> Served:
         """Start a gateway of its own process in front of ours, on the same core; both count."""
@@ -161,7 +179,7 @@ class Lab:
         """Run `bench.outbound` on the server's core, for it is what is measured."""
         command = [sys.executable, "-m", "bench.outbound", what, "--seconds", str(seconds), *urls]
         child = self._child(f"outbound-{what}", command, self._server_core, None)
-        child.check_success()
+        child.check_success(seconds + SPARE_S)
         found: dict[str, float] = json.loads(child.output().splitlines()[-1])
         return found
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bench.campaigns import CampaignShape
+from bench.child import BenchError
 from bench.lab import Lab, Served
 from bench.load import LoadFor
 from bench.measure import Plan, Results, Sample, Subject, interleave, served
@@ -36,7 +37,7 @@ def measure_latency(lab: Lab, plan: Plan, results: Results) -> None:
         subjects += _over_load(ours, "grpc", "gRPC", grpc, partial(generator.open_grpc, ours.grpc), plan)
     interleave(subjects, plan, results)
     for subject in subjects:
-        if failed := results.median(subject.name, "failed"):
+        if subject.name in results.samples and (failed := results.median(subject.name, "failed")):
             results.notes.append(f"{subject.name}: {failed:.1%} of the pings were refused or not offered")
 
 
@@ -53,6 +54,8 @@ def _over_load(
         return sample
 
     def measure_part(percent: int, seconds: float) -> Sample:
+        if not peak_per_s:
+            raise BenchError("the peak is not known")
         return served(ours, opened(peak_per_s * percent / 100), may_fail=True)(seconds)
 
     what = f"{label} ping, {BUYERS} buyers of {DELAY_MS} ms"

@@ -104,15 +104,17 @@ class Generator:
         command = [sys.executable, "-m", "bench.grpc_calls", "pings", "--duration", f"{seconds}s", "--out", str(out)]
         self._run([*command, address], seconds)
 
-    def http(self, address: str, path: str, body: str, *, in_flight: int = IN_FLIGHT) -> LoadFor:
-        """Post `bench/calls/<body>.json`."""
-        if self.wrk is None:
-            raise BenchError("wrk is missing")
-        wrk = [self.wrk, "-t1", f"-c{in_flight}", "--timeout", "10s", "-s", "bench/wrk/post.lua"]
-        env = os.environ | {"BENCH_BODY": f"bench/calls/{body}.json"}
+    def http(
+        self, address: str, path: str, body: str = "", *, bodies: Path | None = None, in_flight: int = IN_FLIGHT
+    ) -> LoadFor:
+        """Post `bench/calls/<body>.json`, or with `bodies` each line of that file once."""
+        env = os.environ | ({"BENCH_BODIES": str(bodies)} if bodies else {"BENCH_BODY": f"bench/calls/{body}.json"})
 
         def run(seconds: float) -> Load:
-            command = [*wrk, f"-d{max(1, round(seconds))}s", f"http://{address}{path}"]
+            if self.wrk is None:
+                raise BenchError("wrk is missing")
+            command = [self.wrk, "-t1", f"-c{in_flight}", "--timeout", "10s", "-s", "bench/wrk/post.lua"]
+            command += [f"-d{max(1, round(seconds))}s", f"http://{address}{path}"]
             return _read_line(*self._run(command, seconds, env=env))
 
         return run
@@ -125,14 +127,18 @@ class Generator:
         env: dict[str, str] | None = None,
     ) -> tuple[str, float]:
         """What the generator prints, and its CPU time."""
+        name, limit_s = Path(command[0]).name, seconds + SPARE_S
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with pinned(cores or self.cores):
-            done = subprocess.run(
-                command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds + SPARE_S, check=False
-            )
+            try:
+                done = subprocess.run(
+                    command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=limit_s, check=False
+                )
+            except subprocess.TimeoutExpired as error:
+                raise BenchError(f"{name} did not end within {limit_s:g} s") from error
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode:
-            raise BenchError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-400:]}")
+            raise BenchError(f"{name} failed: {(done.stderr or done.stdout).strip()[-400:]}")
         return done.stdout, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 

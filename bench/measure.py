@@ -81,10 +81,24 @@ class Results:
     labels: dict[str, str] = field(default_factory=dict)
     readings: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    is_complete: bool = True
 
     def median(self, name: str, attribute: str) -> float:
         """The median over the rounds."""
         return statistics.median(float(getattr(sample, attribute)) for sample in self.samples[name])
+
+    def fail(self, why: str) -> None:
+        """Something could not be measured."""
+        self.notes.append(why)
+        self.is_complete = False
+
+    def add(self, group: "Results") -> None:
+        """Take over what a group found."""
+        self.samples |= group.samples
+        self.labels |= group.labels
+        self.readings |= group.readings
+        self.notes += group.notes
+        self.is_complete = self.is_complete and group.is_complete
 
     def as_json(self) -> dict[str, object]:
         """For the results file."""
@@ -97,29 +111,35 @@ class Results:
 
 
 def interleave(subjects: Sequence[Subject], plan: Plan, results: Results) -> None:
-    """Warm all subjects up, then measure them in turn, round by round, while there is time."""
+    """Warm all subjects up, then measure them in turn, round by round, while there is time.
+
+    One that fails loses its row; the others go on.
+    """
     for subject in subjects:
-        _round(subject, WARM_UP_S)
         results.labels[subject.name] = subject.label
         results.samples[subject.name] = []
+        _round(subject, WARM_UP_S, plan, results)
     for number in range(1, plan.rounds + 1):
         if number > 1 and plan.is_over():
-            results.notes.append(f"out of time after {number - 1} of {plan.rounds} rounds: {subjects[0].name} …")
+            results.fail(f"out of time after {number - 1} of {plan.rounds} rounds: {subjects[0].name} …")
             return
         for subject in subjects:
-            sample = _round(subject, plan.seconds)
-            results.samples[subject.name].append(sample)
-            speed = f"{sample.calls_per_s:9,.0f} calls/s {sample.cpu_us:7,.0f} µs"
-            plan.say(f"{number}/{plan.rounds} {subject.name:22} {speed}")
+            if subject.name in results.samples and (sample := _round(subject, plan.seconds, plan, results)):
+                results.samples[subject.name].append(sample)
+                speed = f"{sample.calls_per_s:9,.0f} calls/s {sample.cpu_us:7,.0f} µs"
+                plan.say(f"{number}/{plan.rounds} {subject.name:22} {speed}")
 
 
-def _round(subject: Subject, seconds: float) -> Sample:
+def _round(subject: Subject, seconds: float, plan: Plan, results: Results) -> Sample | None:
     try:
         if subject.prepare:
             subject.prepare(seconds)
         return subject.measure(seconds)
     except BenchError as error:
-        raise BenchError(f"{subject.name}: {error}") from error
+        del results.samples[subject.name]
+        results.fail(f"{subject.name}: {error}")
+        plan.say(f"{subject.name}: {error}")
+        return None
 
 
 def served(
@@ -132,7 +152,7 @@ def served(
     may_fail: bool = False,
 ) -> Callable[[float], Sample]:
     """A measurement of a server under load. Every call must reach as many buyers as it should, or nearly; unless some
-    `may_fail`, every call must succeed.
+    `may_fail`, no more than one of a thousand may.
 
     `core_count`: the server has so many cores, of which the load uses a part; the sample is scaled to all of them.
     """
@@ -164,8 +184,8 @@ def served(
 
 
 def _check(seen: Load, asked: int | None, buyer_calls: int, *, may_fail: bool) -> None:
-    if seen.calls == seen.failures:
-        raise BenchError("no call was answered")
+    if seen.calls <= seen.failures:  # calls that found no connection are failures only
+        raise BenchError(f"no call was answered {seen.why}".rstrip())
     if seen.failures > seen.calls / 1000 and not may_fail:
         raise BenchError(f"{seen.failures} of {seen.calls} calls failed {seen.why}".rstrip())
     if asked is not None and not 0 <= asked - seen.calls * buyer_calls <= UNTOLD * buyer_calls:

@@ -25,8 +25,9 @@ BODY = Path(__file__).with_name("calls") / "ping.json"
 
 @dataclass(slots=True)
 class Seen:
-    """What came back, with seconds since the start and the latency of each answer."""
+    """What came back, with seconds since the start and the latency of each answer; `began_s` is a time of day."""
 
+    began_s: float = 0.0
     sold: list[tuple[float, float]] = field(default_factory=list)
     refused: list[tuple[float, float]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -88,6 +89,7 @@ class OpenLoop:
         await asyncio.sleep(SETTLE_S)
         sent = 0
         self._started_s = time.perf_counter()
+        self.seen.began_s = time.time()
         last_s = 0.0
         while (now_s := time.perf_counter() - self._started_s) < self._duration_s:
             self.seen.own_pause_s = max(self.seen.own_pause_s, now_s - last_s)
@@ -123,6 +125,7 @@ def told(seen: Seen, duration_s: float) -> dict[str, object]:
     in_time = [at_s for at_s, _ in seen.sold if at_s <= duration_s]
     return {
         **_load(seen, duration_s),
+        "began_s": seen.began_s,
         "sold_per_s": len(in_time) / duration_s,
         "refused_per_s": len(seen.refused) / duration_s,
         "sold_ms": _quantiles([took_s for _, took_s in seen.sold]),

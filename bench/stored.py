@@ -30,9 +30,11 @@ def measure_stored(lab: Lab, plan: Plan, results: Results) -> None:
         subjects.append(pings.over_grpc(f"stored_{count}_ping", f"gRPC ping, 1 buyer, {what}", ours, 1))
         subjects.append(pings.then_posts(f"stored_{count}_post", f"gRPC post, {what}", ours))
     interleave(subjects, plan, results)
-    full, empty = (results.median(f"stored_{count}_post", "resident_mib") for count in (plan.rows, 0))
-    open_count = plan.rows - plan.rows // SOLD_EVERY
-    results.readings["stored_open_ping_bytes"] = max(0.0, full - empty) * 2**20 / open_count
+    ends = [f"stored_{count}_post" for count in (plan.rows, 0)]
+    if all(name in results.samples for name in ends):
+        full, empty = (results.median(name, "resident_mib") for name in ends)
+        open_count = plan.rows - plan.rows // SOLD_EVERY
+        results.readings["stored_open_ping_bytes"] = max(0.0, full - empty) * 2**20 / open_count
 
 
 def _sizes(most: int) -> list[int]:

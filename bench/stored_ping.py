@@ -7,6 +7,7 @@ The tables are compacted before they are measured, so that the figure is what a 
 import argparse
 import asyncio
 import json
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -116,7 +117,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lexchange-bench-") as folder:
         tell("SQLite", asyncio.run(on_sqlite(folder, count)), count)
     programs = binaries("18")
-    assert programs is not None
+    if programs is None:
+        sys.exit("bench: PostgreSQL 18 is missing: make setup")
     with tempfile.TemporaryDirectory(prefix="lexchange-bench-") as folder:
         Path(folder).chmod(0o755)
         server = PostgresServer(programs, Path(folder), ("fsync=off",))

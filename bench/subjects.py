@@ -9,6 +9,8 @@ from bench.lab import Lab, Served
 from bench.load import IN_FLIGHT, LoadFor
 from bench.measure import Sample, Subject, served
 
+SPARE_POSTS = 2.0  # times as long is pinged as is posted
+
 
 def under(load: LoadFor, server: Served, name: str, label: str) -> Subject:
     """A server under a load that reaches no buyer."""
@@ -17,10 +19,11 @@ def under(load: LoadFor, server: Served, name: str, label: str) -> Subject:
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """Pings that each reach as many buyers as they should."""
+    """Pings that each reach as many buyers as they should; each round may begin with a lead-in that is not measured."""
 
     lab: Lab
     buyers: Buyers
+    lead_in_s: float = 0
 
     def over_grpc(
         self,
@@ -63,6 +66,23 @@ class Pings:
 
         return Subject(name=name, label=label, measure=post, prepare=ping_before)
 
+    def then_rest_posts(self, name: str, label: str, server: Served, *, made_by: Served) -> Subject:
+        """The same over REST; `made_by` is the exchange, `server` what stands in front of it. wrk counts seconds, not
+        calls: there are more ids than it takes."""
+        generator = self.lab.generator
+        made, lines = (self.lab.folder / f"posts-{name}.{ending}" for ending in ("json", "lines"))
+
+        def ping_before(seconds: float) -> None:
+            generator.write_posts(made_by.grpc, max(1.0, seconds) * SPARE_POSTS, made)
+            lines.write_text("".join(f"{json.dumps(post)}\n" for post in json.loads(made.read_text())))
+
+        load = generator.http(server.http, "/post", bodies=lines)
+        measure = served(server, load, buyers=self.buyers, buyer_calls=1)
+        return Subject(name=name, label=label, measure=measure, prepare=ping_before)
+
     def _subject(self, name: str, label: str, server: Served, buyer_calls: int, load: LoadFor) -> Subject:
+        def lead_in(seconds: float) -> None:
+            load(self.lead_in_s)
+
         measure = served(server, load, buyers=self.buyers, buyer_calls=buyer_calls)
-        return Subject(name=name, label=label, measure=measure)
+        return Subject(name=name, label=label, measure=measure, prepare=lead_in if self.lead_in_s else None)

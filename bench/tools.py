@@ -44,8 +44,7 @@ class Tools:
 
 def find_tools(groups: Collection[str]) -> Tools:
     """Find what is installed and install what these groups need; what is missing costs its rows, not the run."""
-    CACHE.mkdir(exist_ok=True)
-    (CACHE / ".gitignore").write_text("*\n")
+    make_cache()
     notes: list[str] = []
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
     found = {name: shutil.which(name, path=path) for name in ("wrk", "nginx")}
@@ -61,8 +60,16 @@ def find_tools(groups: Collection[str]) -> Tools:
     )
 
 
+def make_cache() -> Path:
+    """The folder of all this and of stores: on the disk of the repository, for /tmp may be memory."""
+    CACHE.mkdir(exist_ok=True)
+    (CACHE / ".gitignore").write_text("*\n")
+    return CACHE
+
+
 def h2spec() -> str:
     """The conformance suite of HTTP/2; raises BenchError."""
+    make_cache()
     return _of_go("h2spec", H2SPEC_MODULE, H2SPEC_VERSION)
 
 

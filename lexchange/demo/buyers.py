@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.server import HttpServer, open_socket
+from lexchange.errors import ConfigError
 
 Answer = Callable[[dict[str, str]], tuple[bytes, str]]
 
@@ -94,14 +95,18 @@ def demo_buyers(first_port: int = 18081) -> list[DemoBuyer]:
 
 @asynccontextmanager
 async def buyers_running(buyers: list[DemoBuyer], host: str = "127.0.0.1") -> AsyncIterator[None]:
-    """Serve all buyers until the block ends; a port of 0 is replaced by the one picked."""
+    """Serve all buyers until the block ends; a port of 0 is replaced by the one picked. Raises ConfigError."""
     servers = []
     try:
         for buyer in buyers:
-            socket = open_socket(f"{host}:{buyer.port}")
-            buyer.port = socket.getsockname()[1]
+            try:
+                opened = open_socket(f"{host}:{buyer.port}")
+            except OSError as error:
+                where = f"the demo's buyer {buyer.name}: cannot listen on {host}:{buyer.port}"
+                raise ConfigError(f"{where}: {error.strerror}. Is another demo running?") from error
+            buyer.port = opened.getsockname()[1]
             server = HttpServer()
-            await server.start(buyer.app(), socket)
+            await server.start(buyer.app(), opened)
             servers.append(server)
         yield
     finally:

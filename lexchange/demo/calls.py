@@ -58,7 +58,7 @@ curl -s http://{http}/post -d '{post_json}'; echo
 {_command("buf")} curl --protocol grpc --http2-prior-knowledge -d '{ping}' http://{grpc}/leadexchange.v1.LeadExchange/Ping
 
 # load, for 5 seconds (ghz: go install github.com/bojand/ghz/cmd/ghz@latest)
-ghz --insecure --call leadexchange.v1.LeadExchange.Ping -d '{ping}' -c 50 -z 5s {grpc}
+ghz --insecure --call leadexchange.v1.LeadExchange.Ping -d '{ping}' -c 50 -z 5s --duration-stop wait {grpc}
 """
 
 

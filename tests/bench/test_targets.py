@@ -1,5 +1,7 @@
 """What came out is judged by the medians of rounds that were measured next to each other."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.measure import Results, Sample
@@ -32,6 +34,14 @@ def test_added(at_most: float, verdict: str) -> None:
     added = Added(label="", name="ping", base="buyer", at_most=at_most)
     judged = added.judge(results(ping=[700, 600], buyer=[500, 400]))
     assert (judged.found, judged.verdict) == ("20.0 ms (20.0–20.0)", verdict)
+
+
+def test_added_where_calls_failed() -> None:
+    """Latencies of those that were answered are no success while others were not."""
+    found = results(ping=[500], buyer=[500])
+    found.samples["ping"] = [replace(each, failed=0.2) for each in found.samples["ping"]]
+    judged = Added(label="", name="ping", base="buyer", at_most=5).judge(found)
+    assert (judged.found, judged.verdict) == ("0.00 ms (0.00–0.00), 20.0% failed", "NOT MET")
 
 
 @pytest.mark.parametrize(("found", "verdict"), [(2048, "met"), (2049, "NOT MET")])

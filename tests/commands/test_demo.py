@@ -71,3 +71,10 @@ def test_buyers_tell_what_they_saw(demo: Serving) -> None:
             told = json.loads(response.read())
         seen[told["buyer"]] = told["posts"]
     assert seen == {"acme": 2, "bright": 0, "summit": 0}
+
+
+def test_a_second_demo_says_what_is_in_its_way(demo: Serving) -> None:
+    """Its buyers have the ports that the campaign file names, whatever ports it is given for itself."""
+    refused = lexchange("demo", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--store", "sqlite:///:memory:")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("the demo's buyer acme: cannot listen on 127.0.0.1:18081: Address already in use.")
