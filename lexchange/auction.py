@@ -1,21 +1,20 @@
 """Auction: pings the eligible buyers at once and settles as soon as no open buyer can change the winner.
 
-Every buyer yields a BuyerPing, never an exception. Who may be asked is decided before; what the winner's bid means
-in money is `payout.py`. Late answers are still heard for a grace time and handed to `on_late`.
+Every buyer yields a BuyerPing, never an exception. Who may be asked is decided before; what an answer amounts to is
+`judging.py`, and what the winner's bid means in money `payout.py`. Late answers are still heard for a grace time and
+handed to `on_late`.
 """
 
 import asyncio
 import time
 from bisect import insort
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import field
 from functools import partial
 from math import inf
-from typing import TypeAlias
 
 from lexchange.background import Background
 from lexchange.breaker import Breaker
-from lexchange.buyers.answers import Reading, Verdict
 from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
 from lexchange.buyers.connection import Connection, Hear
@@ -27,14 +26,12 @@ from lexchange.config import Limits
 from lexchange.errors import StorageError
 from lexchange.frozen import frozen, replace
 from lexchange.gates import Gates
+from lexchange.judging import judge, weigh
 from lexchange.lead import BuyerPing, PingOutcome, SkipReason, make_buyer_ping
-from lexchange.money import format_micros
 from lexchange.routing import Bidder, Place, bar_of, can_still_win, place
 from lexchange.telemetry import log_event
 
-# Python 3.11 looks members up in an enum's namespace in four times the time of a name of the module's.
-BID, TIMED_OUT = PingOutcome.BID, PingOutcome.TIMED_OUT
-ACCEPTED = Verdict.ACCEPTED
+BID, TIMED_OUT = PingOutcome.BID, PingOutcome.TIMED_OUT  # as in breaker.py: sooner found than members of their enum
 
 FAILURES = {
     FailureKind.TIMEOUT: TIMED_OUT,
@@ -56,6 +53,7 @@ class Terms:
     seed: int
     turns: dict[str, int]
     deadline: float | None
+    left_micros: Mapping[str, int] = field(default_factory=dict)  # of the budgets of who has some
     hears_all: bool = False  # whoever stands first may drop out later: reject the lead, or have no slot left to hold
 
 
@@ -67,10 +65,6 @@ class Bids:
     ranked: list[Bidder]
     seed: int = 0
     turns: dict[str, int] = field(default_factory=dict)
-
-
-Judged: TypeAlias = tuple[PingOutcome, str, int | None]
-"""What an answer amounts to: the outcome, the detail, and the bid in micros."""
 
 
 class Asked:
@@ -298,7 +292,11 @@ class Auction:
     def _stand_fixed(self, buyer: Buyer) -> None:
         """A buyer without a ping endpoint stands in the auction with his configured bid."""
         assert buyer.bid_micros is not None
-        outcome, detail, bid_micros = self._price(buyer.bid_micros, "fixed bid")
+        terms = self._terms
+        left_micros = terms.left_micros.get(buyer.buyer)
+        outcome, detail, bid_micros = weigh(
+            buyer.bid_micros, "fixed bid", terms.min_bid_micros, terms.least_bid_micros, left_micros
+        )
         self.pings[buyer.buyer] = BuyerPing(buyer=buyer.buyer, outcome=outcome, detail=detail, bid_micros=bid_micros)
         if outcome is BID:
             self._bid(buyer, buyer.bid_micros)
@@ -312,14 +310,18 @@ class Auction:
             outcome = FAILURES.get(answer.kind, PingOutcome.UNREACHABLE)
             return self._unanswered(name, outcome, f"{answer.kind}: {answer.detail}")
         assert live.ping is not None
-        outcome, detail, bid_micros = self._judge(live.buyer, live.ping.read(answer))
+        terms = self._terms
+        reading, left_micros = live.ping.read(answer), terms.left_micros.get(name)
+        outcome, detail, bid_micros = judge(
+            reading, live.buyer.bid_micros, terms.min_bid_micros, terms.least_bid_micros, left_micros
+        )
         text = answer_text(answer.body, answer.content_type)
         return make_buyer_ping(
             buyer=name,
             outcome=outcome,
             detail=detail,
             bid_micros=bid_micros,
-            asked_ms=self._terms.values.now_ms,
+            asked_ms=terms.values.now_ms,
             latency_us=self._latency_us(),
             http_status=answer.status,
             answer=text if outcome is BID else text[: self._limits.stored_answer_bytes],
@@ -337,24 +339,3 @@ class Auction:
 
     def _latency_us(self) -> int:
         return round((time.perf_counter() - self._started_s) * 1_000_000)
-
-    def _judge(self, buyer: Buyer, reading: Reading) -> Judged:
-        if reading.verdict is not ACCEPTED:
-            if reading.verdict is Verdict.UNREADABLE:
-                return PingOutcome.INVALID_ANSWER, reading.reason or "the answer could not be read", None
-            return PingOutcome.NO_BID, reading.reason, None
-        if reading.bid_problem:
-            return PingOutcome.NO_BID, reading.bid_problem, None
-        bid_micros = buyer.bid_micros if reading.bid_micros is None else reading.bid_micros
-        if bid_micros is None:
-            return PingOutcome.NO_BID, "accepted without a bid", None
-        return self._price(bid_micros, reading.reason)
-
-    def _price(self, bid_micros: int, detail: str) -> Judged:
-        """A bid counts when it reaches the floor and covers the source's payout."""
-        floor = self._terms.min_bid_micros
-        if bid_micros < floor:
-            return PingOutcome.BELOW_FLOOR, f"under min_bid {format_micros(floor)}", bid_micros
-        if bid_micros < self._terms.least_bid_micros:
-            return PingOutcome.BELOW_FLOOR, "does not cover the source's payout", bid_micros
-        return BID, detail, bid_micros

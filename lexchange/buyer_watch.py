@@ -25,28 +25,28 @@ class BuyerWatch:
         self._store = store
         self._background = background
         self._clock = clock
-        self._opened_ms: dict[str, int] = {}  # by owner, while a breaker of his is not closed
+        self._opened: dict[Breaker, tuple[str, int]] = {}  # whose, and when; while it is not closed
         self._next_look = 0.0
 
     async def heed_resets(self) -> None:
         """Close the breakers that an operator has reset since they opened. Looks once a second, while one is open."""
-        if not self._opened_ms:
+        if not self._opened:
             return
         now = asyncio.get_running_loop().time()
         if now < self._next_look:
             return
         self._next_look = now + LOOK_S
         resets = await self._store.breaker_resets()
-        for owner, opened_ms in list(self._opened_ms.items()):
+        for breaker, (owner, opened_ms) in list(self._opened.items()):
             if resets.get(buyer_of_owner(owner), 0) >= opened_ms:
-                self.gates.reset(owner, now)
+                breaker.reset(now)
 
     def _changed(self, owner: str, stage: BreakerStage, breaker: Breaker) -> None:
         now_ms = self._clock.now_ms()
         if breaker.state is BreakerState.OPEN:
-            self._opened_ms[owner] = now_ms
-        elif not self.gates.is_shut(owner):
-            self._opened_ms.pop(owner, None)
+            self._opened[breaker] = owner, now_ms
+        elif breaker.state is BreakerState.CLOSED:
+            self._opened.pop(breaker, None)
         left_s = max(0.0, breaker.retry_at - asyncio.get_running_loop().time())
         is_open = breaker.state is BreakerState.OPEN
         campaign, buyer = buyer_of_owner(owner)

@@ -177,6 +177,7 @@ class Exchange:
             seed=secrets.randbits(63) if routing.mode is RoutingMode.WEIGHTED else 0,
             turns=await self._market.turns(route),
             deadline=deadline,
+            left_micros=turnout.left_micros,
             hears_all=route.live.has_holds or route.live.campaign.traffic_type is TrafficType.DIRECT_POST,
         )
         await self._watch.heed_resets()

@@ -46,14 +46,3 @@ class Gates:
 
     def _breaker(self, owner: str, stage: BreakerStage, rule: BreakerRule) -> Breaker:
         return Breaker(rule, lambda breaker: self._on_change(owner, stage, breaker))
-
-    def is_shut(self, owner: str) -> bool:
-        """Whether any breaker of his is not closed."""
-        gate = self._gates[owner]
-        return gate.ping.state is not CLOSED or gate.post.state is not CLOSED
-
-    def reset(self, owner: str, now: float) -> None:
-        """Open one again."""
-        if gate := self._gates.get(owner):
-            gate.ping.reset(now)
-            gate.post.reset(now)

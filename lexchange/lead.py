@@ -53,7 +53,7 @@ class PingOutcome(StrEnum):
 
     NOT_ASKED = "not_asked"
     BID = "bid"
-    NO_BID = "no_bid"  # refused, or accepted without a usable bid
+    NO_BID = "no_bid"  # refused, or accepted without a bid that can be used: there is none, or no budget left for it
     BELOW_FLOOR = "below_floor"  # under min_bid, or not enough for the source's payout
     INVALID_ANSWER = "invalid_answer"
     UNREACHABLE = "unreachable"  # address, DNS, connect, TLS, reset

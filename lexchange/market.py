@@ -7,7 +7,7 @@ the rules themselves are pure (`eligibility.py`, `caps.py`, `duplicates.py`). Ev
 from collections.abc import Mapping, Sequence
 
 from lexchange.campaign import CapReserve, DuplicateScope, RoutingMode
-from lexchange.caps import MINUTE_MS, full_cap, lead_takes, ping_takes
+from lexchange.caps import MINUTE_MS, full_cap, is_money, lead_takes, ping_takes
 from lexchange.catalog import LiveBuyer, Route
 from lexchange.duplicates import fingerprint, scope_key
 from lexchange.eligibility import Moment, first_skip
@@ -18,6 +18,8 @@ from lexchange.reasons import Reason
 from lexchange.routing import Bidder
 from lexchange.storage import Store
 
+NO_BUDGETS: Mapping[str, int] = {}
+
 
 @frozen
 class Turnout:
@@ -25,6 +27,7 @@ class Turnout:
 
     asked: list[LiveBuyer]
     skipped: dict[str, BuyerPing]
+    left_micros: Mapping[str, int]  # of the budgets of who has some
 
 
 @frozen
@@ -33,6 +36,7 @@ class _Takes:
 
     route: Route
     by_buyer: dict[str, tuple[CapTake, ...]]
+    budgets: dict[str, tuple[CapTake, ...]]  # those of money, of who has some
     counters: tuple[str, ...]
 
 
@@ -68,7 +72,8 @@ class Market:
         used = await self._used(route, takes.counters, now_ms)
         moment = Moment(src=route.source.src, data=data, now_ms=now_ms, used=used)
         past = await self._sold_before(route, data, now_ms) if _protects_buyers(route) else {}
-        turnout = Turnout(asked=[], skipped={})
+        left_micros = _left_micros(takes.budgets, used) if takes.budgets else NO_BUDGETS
+        turnout = Turnout(asked=[], skipped={}, left_micros=left_micros)
         for name, live in route.live.buyers.items():
             skip = self._skip(live, moment, takes.by_buyer[name], past)
             if skip is None:
@@ -124,7 +129,8 @@ class Market:
                 for name, live in route.live.buyers.items()
             }
             counters = tuple(take.counter for takes in by_buyer.values() for take in takes)
-            known = self._takes[src] = _Takes(route=route, by_buyer=by_buyer, counters=counters)
+            budgets = {name: money for name, takes in by_buyer.items() if (money := tuple(filter(is_money, takes)))}
+            known = self._takes[src] = _Takes(route=route, by_buyer=by_buyer, budgets=budgets, counters=counters)
         return known
 
     async def _used(self, route: Route, counters: Sequence[str], now_ms: int) -> Mapping[str, int]:
@@ -143,6 +149,10 @@ class Market:
             return {}
         found = await self._store.find_duplicates(campaign.campaign, own.digest, since_ms=own.since_ms)
         return found if _protects_buyers(route) else {key: found[key] for key in (own.scope_key,) if key in found}
+
+
+def _left_micros(budgets: Mapping[str, Sequence[CapTake]], used: Mapping[str, int]) -> dict[str, int]:
+    return {name: min(take.limit - used[take.counter] for take in takes) for name, takes in budgets.items()}
 
 
 def _protects_buyers(route: Route) -> bool:

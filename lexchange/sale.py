@@ -132,7 +132,7 @@ class Sale:
             if _has_place_left(legs, rule):
                 following = await self._start_next(lead, legs, waiting, rule)
             if following is None:
-                return await self._finish(lead, legs)
+                return await self._finish(lead, legs, legs[-1])
             started = following
 
     async def mend(self, lead_id: str) -> None:
@@ -146,7 +146,8 @@ class Sale:
                 stored = await self._store.audit.find_lead(lead_id)
                 if stored is not None and stored.state in IN_FLIGHT:
                     known = {leg.attempt.delivery_id: leg for leg in [*map(_unsent, self._begun), *self._legs]}
-                    await self._finish(stored, [known[attempt.delivery_id] for attempt in stored.attempts])
+                    legs = [known[attempt.delivery_id] for attempt in stored.attempts]
+                    await self._finish(stored, legs, legs[-1])
             except StorageError:
                 await asyncio.sleep(MEND_S)
             else:
@@ -177,7 +178,7 @@ class Sale:
         )
         if attempt.outcome in DEFINITE_ANSWERS:
             legs[place] = replace(legs[place], attempt=attempt)
-            await self._finish(asked, legs, before=(LeadState.UNKNOWN,))
+            await self._finish(asked, legs, legs[place], found=asked)
 
     async def _claim(self, lead: Lead, waiting: list[Offer], rule: SaleRule) -> tuple[Lead, Offer] | NotClaimed:
         refused = NotClaimed(reason=Reason.NO_ELIGIBLE_BUYER)
@@ -235,7 +236,11 @@ class Sale:
             marks = [mark for each in (*kept, offer) for mark in each.fingerprints]
             failpoints.reach("attempt_before")
             result = await self._store.start_attempt(
-                following, takes=takes, releases=releases, fingerprints=list(dict.fromkeys(marks))
+                following,
+                takes=takes,
+                releases=releases,
+                adjustments=_adjustments(legs[-1]),
+                fingerprints=list(dict.fromkeys(marks)),
             )
             if result.outcome is StartOutcome.STARTED:
                 failpoints.reach("attempt_committed")
@@ -267,14 +272,18 @@ class Sale:
             takes=takes,
         )
 
-    async def _finish(self, lead: Lead, legs: Sequence[Leg], before: Sequence[LeadState] = IN_FLIGHT) -> Lead:
-        """Store the end; returns what is stored."""
+    async def _finish(self, lead: Lead, legs: Sequence[Leg], heard: Leg, found: Lead | None = None) -> Lead:
+        """Store the end; returns what is stored. The final price of what was `heard` last is in no budget yet.
+
+        An unknown lead ends as it was `found` only: what another process has heard meanwhile is not written over.
+        """
         finished = self._ended(lead, legs)
         is_ours = await self._store.finish_lead(
             finished,
             releases=_without(lead.takes, finished.takes),
-            adjustments=[each for leg in legs if leg.is_sold for each in _adjustments(leg)],
-            before=before,
+            adjustments=_adjustments(heard),
+            before=(found.state,) if found else IN_FLIGHT,
+            found=found,
         )
         failpoints.reach("finish_committed")
         # Somebody else may have ended it, an operator for one: his word is what is stored, and told.
@@ -375,7 +384,9 @@ def _price_micros(leg: Leg) -> int:
 
 
 def _adjustments(leg: Leg) -> list[tuple[str, int]]:
-    """Budgets follow the final price."""
+    """Budgets follow the final price of who has taken the lead."""
+    if not leg.is_sold:
+        return []
     return [(take.counter, _price_micros(leg) - leg.offer.bid_micros) for take in leg.offer.takes if is_money(take)]
 
 

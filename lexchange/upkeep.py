@@ -22,11 +22,16 @@ async def kept_up(store: Store, clock: Clock) -> AsyncIterator[None]:
 
 
 async def see_to(store: Store, clock: Clock) -> None:
-    """Make room for what comes. Rows find a place without it, too, so a store that cannot do so now is asked later."""
+    """Make room for what comes, and give back what expired pings still hold of caps.
+
+    Rows find a place without it, too, and pings that hold slots look for expired ones themselves; but no more once a
+    configuration has them hold none. So a store that cannot do so now is asked later.
+    """
     try:
         await store.make_room(clock.now_ms())
+        await store.release_all_expired_holds(clock.now_ms())
     except StorageError as error:
-        log_event("room_not_made", error=str(error))
+        log_event("store_not_kept_up", error=str(error))
 
 
 async def _keep_on(store: Store, clock: Clock) -> None:

@@ -254,7 +254,7 @@ class Pool:
     def _leave(self, turn: Turn) -> None:
         if not turn.done():
             self._drop(turn)
-            turn.set_result(not_sent(FailureKind.POOL_FULL, "no connection became free before the deadline"))
+            turn.set_result(not_sent(FailureKind.TIMEOUT, "no connection became free before the deadline"))
 
     def _drop(self, turn: Turn) -> None:
         if turn in self._line:

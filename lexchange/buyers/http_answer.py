@@ -26,7 +26,7 @@ class FailureKind(StrEnum):
     RESET = "reset"  # the connection ended before an answer, or was reset within one
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
-    POOL_FULL = "pool_full"
+    POOL_FULL = "pool_full"  # too many wait for a connection already
     CLIENT_CLOSED = "client_closed"
 
 

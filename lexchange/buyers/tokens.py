@@ -65,7 +65,7 @@ class Tokens:
         fetch = self._start(client)
         await asyncio.wait([fetch], timeout=max(0.0, deadline - now))  # a call that gives up leaves it to the next
         if not fetch.done():
-            return not_sent(FailureKind.NO_ACCESS, "no access token in time")
+            return not_sent(FailureKind.TIMEOUT, "no access token in time")
         if fetch.cancelled():
             return not_sent(FailureKind.CLIENT_CLOSED, CLOSED)
         fetched = fetch.result()

@@ -67,7 +67,8 @@ class Audit:
     async def resolve_lead(self, lead_id: str, to: LeadState, *, note: str, now_ms: int) -> bool:
         """Bring an unknown lead, or one that has been sending for 5 minutes, to `delivered` or `failed`.
 
-        Guarded by its stored state: False when it is not so (any more). What follows is `resolution.py`'s.
+        Guarded by its stored state: False when it is not so (any more), or when it is just asked again what became of
+        it. What follows is `resolution.py`'s.
         """
         assert to in (LeadState.DELIVERED, LeadState.FAILED), to
         lead = await self.find_lead(lead_id)
@@ -77,7 +78,7 @@ class Audit:
         if lead.state is LeadState.SENDING and lead.updated_ms <= now_ms - ORPHANED_MS:
             before.append(LeadState.SENDING)
         resolution = resolve(lead, to, note=note, now_ms=now_ms)
-        unit = units.end_lead(resolution.lead, before=before, releases=resolution.releases)
+        unit = units.end_lead(resolution.lead, before=before, releases=resolution.releases, found=lead)
         return (await self._connector.write(unit)).failed_guard is None
 
     async def totals(self) -> dict[str, Any]:

@@ -94,6 +94,8 @@ WHERE campaign = ? AND counter IN (SELECT counter FROM cap_holds WHERE campaign 
 
 EXPIRED_HOLDS = "SELECT counter FROM cap_holds WHERE campaign = ? AND expires_ms <= ? LIMIT 1"
 
+EXPIRED_HOLDERS = "SELECT DISTINCT campaign FROM cap_holds WHERE expires_ms <= ?"
+
 DROP_EXPIRED_HOLDS = "DELETE FROM cap_holds WHERE campaign = ? AND expires_ms <= ? RETURNING counter"
 
 # What is leased is part of `used` already, so the counter stays as it is. It is looked at, not locked: where a cap was

@@ -88,7 +88,6 @@ class Store:
 
         Guarded by every cap in `holds`: the first full one is returned, and then nothing is stored.
         """
-
         if not holds:
             await self._connector.write(units.record_ping(ping, ()))
             return None
@@ -158,17 +157,19 @@ class Store:
         *,
         takes: Sequence[CapTake] = (),
         releases: Sequence[CapTake] = (),
+        adjustments: Sequence[tuple[str, int]] = (),
         fingerprints: Sequence[Fingerprint] = (),
     ) -> StartResult:
         """Move a claimed or sending lead to `sending` at its next buyer, before a byte goes to him.
 
         Guarded by: nobody has ended the lead; no cap full; no equal fingerprint of another lead. `releases` are the
-        last buyer's slots, `takes` the next one's, `fingerprints` replace the lead's (needed in scope `buyer` only).
+        last buyer's slots, `adjustments` settle his final price, `takes` are the next one's slots, and `fingerprints`
+        replace the lead's (needed in scope `buyer` only).
         """
         assert lead.state is LeadState.SENDING, lead.state
 
         def unit_of(draws: Sequence[Draw]) -> Unit:
-            return units.start_attempt(lead, draws, releases, fingerprints)
+            return units.start_attempt(lead, draws, releases, adjustments, fingerprints)
 
         result = await self._takes.write(takes, unit_of, freed=releases, now_ms=lead.updated_ms)
         match result.failed_guard:
@@ -188,16 +189,18 @@ class Store:
         releases: Sequence[CapTake] = (),
         adjustments: Sequence[tuple[str, int]] = (),
         before: Sequence[LeadState] = IN_FLIGHT,
+        found: Lead | None = None,
     ) -> bool:
         """Bring a lead from one of the states `before` to delivered, rejected, failed or unknown.
 
-        Guarded by its stored state and by LEAD_TRANSITIONS: False means that somebody else has ended it, and nothing
-        has changed. `releases` are given back; `lead.takes` is what it still holds afterwards. `adjustments`
-        (counter, signed micros) settle a final price that differs from the bid. A rejected or failed lead is no
-        duplicate of anything any more; a live delivered one is its buyer's latest turn.
+        Guarded by its stored state, by LEAD_TRANSITIONS and, where it was `found` before, by nobody having touched it
+        since: False means that somebody else has ended it, or goes on with it, and nothing has changed. `releases` are
+        given back; `lead.takes` is what it still holds afterwards. `adjustments` (counter, signed micros) settle a
+        final price that differs from the bid. A rejected or failed lead is no duplicate of anything any more; a live
+        delivered one is its buyer's latest turn.
         """
         assert lead.state not in IN_FLIGHT, lead.state
-        unit = units.end_lead(lead, before=before, releases=releases, adjustments=adjustments)
+        unit = units.end_lead(lead, before=before, releases=releases, adjustments=adjustments, found=found)
         return (await self._connector.write(unit)).failed_guard is None
 
     async def start_resend(self, asked: Lead, found: Lead) -> bool:
@@ -253,11 +256,12 @@ class Store:
         return await self._takes.return_orphans(alive)
 
     async def release_expired_holds(self, campaign: str, now_ms: int) -> int:
-        """Give back the slots of a campaign's pings that expired unclaimed; how many. Any number of workers may.
-
-        It is asked at every ping, and mostly there are none: a look is cheaper than a unit that all takers wait for.
-        """
+        """Give back the slots of a campaign's pings that expired unclaimed; how many. Any number of workers may."""
         return await self._takes.release_expired(campaign, now_ms)
+
+    async def release_all_expired_holds(self, now_ms: int) -> None:
+        """Give back those of all campaigns, whether or not their pings hold slots any more."""
+        await self._takes.release_all_expired(now_ms)
 
     # ------------------------------------------------------------------------------------------- idempotency keys
 
@@ -304,17 +308,11 @@ class Store:
         return dict(await self._connector.read(statements.LEASES))
 
     async def sweep_workers(self, alive: Collection[str], now_ms: int) -> None:
-        """Forget the leases of other processes than these that are over, and the calls that such were running.
-
-        A call that has claimed a lead stays.
-        """
+        """Forget leases of others than these that are over, and the calls that they were running without a lead."""
         await self._connector.write(units.sweep_workers(alive, now_ms))
 
     async def sweep_lead(self, swept: Lead, found: Lead) -> bool:
-        """Bring a lead in flight that nobody works on to its end.
-
-        Guarded by its state, and by nobody having touched it since it was `found`: False when that does not hold.
-        """
+        """End a lead in flight that nobody works on; False when somebody has touched it since it was `found`."""
         return (await self._connector.write(units.sweep_lead(swept, found))).failed_guard is None
 
     # ------------------------------------------------------------------------------------------------- upkeep

@@ -78,6 +78,11 @@ class Takes:
             return 0
         return len((await self._connector.write(release_expired_holds(campaign, now_ms))).rows[-1])
 
+    async def release_all_expired(self, now_ms: int) -> None:
+        """Likewise of all campaigns."""
+        for (campaign,) in await self._connector.scan(statements.EXPIRED_HOLDERS, (now_ms,)):
+            await self.release_expired(campaign, now_ms)
+
     async def return_idle(self) -> None:
         """Give back this process's leases of counters that it has stopped taking from."""
         if self._blocks is not None:

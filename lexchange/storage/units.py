@@ -79,7 +79,11 @@ def outlast_claim(lead_id: str) -> Unit:
 
 
 def start_attempt(
-    lead: Lead, draws: Sequence[Draw], releases: Sequence[CapTake], fingerprints: Sequence[Fingerprint]
+    lead: Lead,
+    draws: Sequence[Draw],
+    releases: Iterable[CapTake],
+    adjustments: Iterable[tuple[str, int]],
+    fingerprints: Sequence[Fingerprint],
 ) -> Unit:
     """Move the lead to its next buyer, with its slots and its fingerprints."""
     past = lead.attempts[-2:-1]
@@ -89,6 +93,7 @@ def start_attempt(
         *((_drop_fingerprints(lead),) if fingerprints else ()),
         *_add_fingerprints(lead, fingerprints),
         *give_back(releases),
+        *_settle(adjustments),
         *take_caps(draws),
     )
 
@@ -99,17 +104,22 @@ def end_lead(
     before: Sequence[LeadState],
     releases: Iterable[CapTake],
     adjustments: Iterable[tuple[str, int]] = (),
+    found: Lead | None = None,
 ) -> Unit:
-    """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow."""
+    """Bring a lead from one of the states in `before` to its end: slots, fingerprints and turns follow.
+
+    Where it was `found` before, unless somebody has touched it since.
+    """
     is_sold = lead.state is LeadState.DELIVERED and not lead.is_test
     has_turn = is_sold and lead.routing_mode == RoutingMode.ROUND_ROBIN  # else all sales to a buyer would wait in turn
     buyers = (lead.takers or list(filter(None, [lead.buyer]))) if has_turn else []
     last = [each for each in lead.attempts[-1:] if each.delivery_id != lead.delivery_id]
     return (
+        *((_untouched(found),) if found else ()),
         _move_lead(lead, before),
         *_keep_deliveries(lead, last),
         *give_back(releases),
-        *(give_cap_back(counter, -delta) for counter, delta in adjustments),
+        *_settle(adjustments),
         *((_drop_fingerprints(lead),) if lead.state in UNSOLD else ()),
         *(_record_turn(lead, buyer) for buyer in buyers),
     )
@@ -118,7 +128,7 @@ def end_lead(
 def sweep_lead(swept: Lead, found: Lead) -> Unit:
     """End a lead that nobody works on, unless somebody has touched it since it was found."""
     releases = found.takes if swept.state in UNSOLD else ()
-    return (_untouched(found), *end_lead(swept, before=IN_FLIGHT, releases=releases))
+    return end_lead(swept, before=IN_FLIGHT, releases=releases, found=found)
 
 
 def start_resend(asked: Lead, found: Lead) -> Unit:
@@ -201,6 +211,10 @@ def _keep_deliveries(lead: Lead, attempts: Iterable[Attempt]) -> Unit:
         Statement(sql=statements.KEEP_DELIVERY, params=(lead.campaign, attempt.delivery_id, lead.lead_id))
         for attempt in attempts
     )
+
+
+def _settle(adjustments: Iterable[tuple[str, int]]) -> Unit:
+    return tuple(give_cap_back(counter, -delta) for counter, delta in adjustments if delta)
 
 
 def _drop_fingerprints(lead: Lead) -> Statement:

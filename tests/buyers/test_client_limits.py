@@ -273,7 +273,7 @@ async def test_connections_stop_at_their_limit(calls, connections):
 
 
 async def test_waiting_call_fails_unsent_when_its_deadline_comes():
-    """Without a free connection by the deadline a call ends as pool_full, exactly then, and nothing of it is sent."""
+    """Without a free connection by the deadline a call has timed out, exactly then, and nothing of it is sent."""
     loop = asyncio.get_running_loop()
     async with raw_buyer(answering()) as buyer, buyer_client(max_connections_per_endpoint=1) as client:
         first = asyncio.create_task(send(client, buyer.url, within_s=1))
@@ -283,7 +283,7 @@ async def test_waiting_call_fails_unsent_when_its_deadline_comes():
         took_s = loop.time() - started
         await cancelled(first)
 
-    assert result(outcome) == ("pool_full", False)
+    assert result(outcome) == ("timeout", False)
     assert 0.097 <= took_s <= 0.25
     assert len(buyer.requests) == 1
 

@@ -154,7 +154,7 @@ async def test_fetch_counts_against_the_call_but_goes_on():
         oauth2 = here.oauth2(token_url=server.url)
         outcome = await here.call(oauth2, within_s=0.05)
         assert isinstance(outcome, BuyerFailure)
-        assert (outcome.kind, outcome.detail) == (FailureKind.NO_ACCESS, "no access token in time")
+        assert (outcome.kind, outcome.detail) == (FailureKind.TIMEOUT, "no access token in time")
         released.set()
         assert await here.call(oauth2) == OK_ANSWER
         assert len(server.requests) == 1

@@ -1,5 +1,6 @@
 """Leads that several buyers share: who gets them, what each pays, what the source earns, and which slots stay taken."""
 
+import asyncio
 import copy
 import sqlite3
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from lexchange import resends
 from lexchange.lead import LeadState
 from lexchange.storage import Store
 from tests.exchange.cases import BASE, Case, Names
 from tests.exchange.running import exchange_for
-from tests.exchange.transports import Answer, transport
+from tests.exchange.transports import Answer, transport, wait_until
 
 SOLD = {"json": {"result": "sold"}}
 NO = {"json": {"result": "rejected"}}
@@ -157,6 +159,29 @@ async def test_unknown_place_is_settled_by_an_operator(
     assert outcome.leads == [("delivered", "acme", price, payout)]
     assert (outcome.used("acme"), outcome.used("bright")) == ([1, 7_000_000], bright)
     assert outcome.used("SRC_MAIN") == [1, payout]
+
+
+async def test_final_price_is_settled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acme names his price when he takes the lead; that bright is asked then, and once more, changes it no more."""
+    monkeypatch.setattr(resends, "LOOK_S", 0.05)
+    monkeypatch.setattr(resends, "PAUSES_S", (0, 600))
+    case = a_case(ACME_BRIGHT_CORNER, {"acme": {"json": {"result": "sold", "price": 6.0}}}, acme_caps=CAPS)
+    case["replies"]["bright.post"] = [{"reset": True, "delay_ms": 200}, SOLD]
+    acme, bright, _ = case["change"]["buyers"]
+    acme["post"]["post_response_settings"]["price_path"] = "price"
+    bright["post"]["idempotent"] = True
+    names = Names()
+    async with exchange_for(case, tmp_path) as (server, buyers), transport("rest", server) as source:
+        _, ping = await source.send(names.call({"call": "ping"}))
+        post = asyncio.create_task(source.send(names.call({"call": "post", "ping_id": ping["ping_id"]})))
+        await wait_until(lambda: "bright.post" in buyers.calls)
+        assert Outcome([], {}, tmp_path).used("acme") == [1, 6_000_000]
+        await post
+        await wait_until(lambda: buyers.calls["bright.post"] == 2)
+        await wait_until(lambda: Outcome([], {}, tmp_path).leads[0][0] == "delivered")
+    outcome = Outcome([], {}, tmp_path)
+    assert outcome.leads == [("delivered", "acme", 11_000_000, 10_200_000)]
+    assert outcome.used("acme") == [1, 6_000_000]
 
 
 @pytest.mark.parametrize(

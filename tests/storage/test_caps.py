@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from lexchange.clock import SystemClock
 from lexchange.storage import ClaimOutcome, Store
+from lexchange.upkeep import see_to
 from tests.storage.examples import NOW_MS, TTL_MS, a_lead, a_ping, slot
 
 
@@ -84,6 +86,17 @@ async def test_expired_holds_are_released_once(store: Store):
     assert await store.release_expired_holds("home", NOW_MS + TTL_MS) == 6
     assert await store.release_expired_holds("home", NOW_MS + TTL_MS) == 0
     assert await store.read_counters(["home:acme:day", "home:acme:month"]) == {"home:acme:day": 1, "home:acme:month": 0}
+
+
+async def test_expired_holds_of_all_campaigns_are_released_by_upkeep(store: Store):
+    """No ping of theirs may come to look: their campaigns may have left `reserve: ping` behind meanwhile."""
+    clock = SystemClock(wall_ns=lambda: (NOW_MS + TTL_MS) * 1_000_000)
+    for number, campaign in enumerate(("home", "auto", "life")):
+        await store.record_ping(a_ping(number, campaign=campaign), holds=[slot(f"{campaign}:c")])
+    await store.record_ping(a_ping(3, expires_ms=NOW_MS + 2 * TTL_MS), holds=[slot("home:c")])
+    await see_to(store, clock)
+    counters = ["auto:c", "home:c", "life:c"]
+    assert await store.read_counters(counters) == {"auto:c": 0, "home:c": 1, "life:c": 0}
 
 
 async def test_expired_hold_makes_room_for_who_wants_its_slot(store: Store):

@@ -289,3 +289,24 @@ async def test_turns_follow_live_sales(store: Store):
         await store.claim_lead(lead, now_ms=NOW_MS)
         assert await store.finish_lead(ended(lead, state))
     assert await store.last_sales("home") == {"acme": NOW_MS + 600}
+
+
+async def test_unknown_lead_that_was_touched_since_stays(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Two processes ask two of its buyers, and an operator is told of it: nobody writes over what he has not seen."""
+    lead = await stored(store, LeadState.UNKNOWN)
+    first = replace(lead, updated_ms=lead.updated_ms + 1)
+    second = replace(lead, updated_ms=lead.updated_ms + 2)
+    assert await store.start_resend(first, lead)
+    assert await store.start_resend(second, first)
+    sold, before = replace(first, state=LeadState.DELIVERED, takes=[]), (LeadState.UNKNOWN,)
+    assert not await store.finish_lead(sold, releases=lead.takes, before=before, found=first)
+
+    async def a_moment_ago(_: str) -> Lead:
+        return first
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.audit, "find_lead", a_moment_ago)
+        assert not await store.audit.resolve_lead(lead.lead_id, LeadState.FAILED, note="", now_ms=NOW_MS)
+    assert await store.audit.find_lead(lead.lead_id) == second
+    assert await store.read_counters(["c"]) == {"c": 1}
+    assert await store.finish_lead(sold, releases=lead.takes, before=before, found=second)

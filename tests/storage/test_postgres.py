@@ -21,6 +21,7 @@ from tests.storage.servers import TEMPLATE, Servers, running
 from tests.storage.test_sqlite import assert_stored, pings_at_once
 
 BUSY_MS = 1_000
+BACKEND = "SELECT pg_backend_pid()"
 
 
 @pytest.fixture(params=["18", "15"])
@@ -101,6 +102,21 @@ async def test_units_of_one_batch_are_judged_one_by_one(connector: PostgresConne
     assert [number for number, error in zip(range(40, 60), broken, strict=True) if error] == [50]
     assert (full.result().counter, sold.result().outcome) == ("b", "claimed")
     assert await store.read_counters(["a", "b"]) == {"a": 1, "b": 0}
+
+
+async def test_lost_race_costs_no_connection(connector: PostgresConnector):
+    """A guard that fails behind other statements has its batch made again, on the connection that there is."""
+    store = Store(connector)
+
+    async def process_ids() -> set[int]:
+        found = await asyncio.gather(*(connector.write((statement,)) for statement in [Statement(sql=BACKEND)] * 4))
+        return {each.rows[0][0][0] for each in found}
+
+    before = await process_ids()
+    for number in range(5):
+        full = await store.claim_lead(a_lead(number), takes=[slot("a"), slot("b", 0)], now_ms=NOW_MS)
+        assert full.counter == "b"
+    assert await process_ids() == before
 
 
 async def test_unit_with_a_broken_statement_changes_nothing(connector: PostgresConnector):

@@ -26,6 +26,7 @@ BY_ID = (
 )
 LISTS = "an operator's list over all campaigns, read beside the traffic"
 SWEEPS = "a sweep of what dead processes have left, every few seconds; it is of all campaigns"
+UPKEEP = "upkeep of all campaigns, every ten minutes"
 
 # Statements that may touch rows of many shards, and why they may.
 EXCEPTIONS = {
@@ -40,6 +41,7 @@ EXCEPTIONS = {
     statements.in_flight_leads(2): SWEEPS,
     statements.sweep_calls(2): SWEEPS,
     statements.CAP_LEASES: SWEEPS,
+    statements.EXPIRED_HOLDERS: UPKEEP,
     statements.LEADS_BY_STATE: LISTS,
     statements.SOLD_BY_CAMPAIGN: LISTS,
     statements.COUNTERS: LISTS,

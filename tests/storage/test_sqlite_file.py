@@ -183,7 +183,7 @@ def log_bytes(file: str) -> int:
 
 async def test_log_that_a_long_read_has_let_grow_is_cut(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody reads one moment, the log keeps everything since; then it begins anew, and small."""
-    monkeypatch.setattr("lexchange.storage.sqlite.LOG_BYTES", 1 << 20)
+    monkeypatch.setattr("lexchange.storage.sqlite.file.LOG_BYTES", 1 << 20)
     async with Store.open(f"sqlite:///{file}") as store:
         with closing(sqlite3.connect(file, isolation_level=None)) as reader:
             reader.execute("BEGIN")

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import asyncpg
 
 from lexchange.errors import ConfigError, StorageError
+from lexchange.storage.connector import LateGuard
 from lexchange.storage.postgres.faults import Fault, failure, state_of
 
 HOST_S = 2.0  # for one host of several to answer
@@ -114,7 +115,7 @@ class Sessions:
             fuse = asyncio.get_running_loop().call_at(until, connection.terminate)
             try:
                 yield connection
-            except asyncpg.PostgresError:
+            except (asyncpg.PostgresError, LateGuard):  # no fault of the connection
                 self._take_back(connection)
                 raise
             except (*Fault, StorageError):

@@ -132,8 +132,6 @@ class Writer:
                 result = UnitResult(rows=(*result.rows, *(() for _ in ending)))
                 for statement in ending:
                     bulks.setdefault(statement.sql, []).append(statement)
-            elif result.rows:
-                raise LateGuard(result.failed_guard)
             results.append(result)
         for sql, statements in bulks.items():
             columns = zip(*(statement.params for statement in statements), strict=True)
@@ -146,18 +144,13 @@ class Writer:
         for unit in units:
             await connection.execute("SAVEPOINT unit")
             try:
-                result = await _apply(connection, unit)
+                results.append(await _apply(connection, unit))
             except Exception as error:
-                if not is_unit_fault(error):
+                if not _is_of_unit(error):
                     raise
-                results.append(failure(error))
-            else:
-                is_whole = result.failed_guard is None
-                results.append(result if is_whole else UnitResult(failed_guard=result.failed_guard))
-                if is_whole:
-                    await connection.execute("RELEASE unit")
-                    continue
-            await connection.execute("ROLLBACK TO unit; RELEASE unit")
+                await connection.execute("ROLLBACK TO unit")
+                results.append(UnitResult(failed_guard=error.guard) if isinstance(error, LateGuard) else failure(error))
+            await connection.execute("RELEASE unit")
         return results
 
     async def _bulk(self, connection: Connection, sql: str) -> str:
@@ -189,13 +182,15 @@ def _bulk_ending(unit: Unit) -> Unit:
 
 
 async def _apply(connection: Connection, unit: Unit) -> UnitResult:
-    """One unit, up to a guard that fails; `rows` tells whether statements came before that."""
+    """One unit, up to a guard that fails; LateGuard where statements came before that."""
     rows: list[list[Row]] = []
     for statement in unit:
         sql = numbered(statement.sql if statement.guard is None else told(statement.sql))
         found = [tuple(row) for row in await connection.fetch(sql, *statement.params)]
         if statement.guard is not None and not found:
-            return UnitResult(rows=tuple(rows), failed_guard=statement.guard)
+            if rows:
+                raise LateGuard(statement.guard)
+            return UnitResult(failed_guard=statement.guard)
         rows.append(found)
     return UnitResult(rows=tuple(rows))
 
