@@ -12,7 +12,7 @@ import pytest
 
 from lexchange.errors import ConfigError, StorageError
 from lexchange.lead import LeadState, PingState
-from lexchange.storage import Store, statements
+from lexchange.storage import Store, back_up, statements
 from lexchange.storage.connector import Statement
 from lexchange.storage.schema import pending
 from lexchange.storage.sqlite import SqliteConnector
@@ -194,3 +194,18 @@ async def test_log_that_a_long_read_has_let_grow_is_cut(file: str, monkeypatch: 
         for number in range(9_000, 9_003):
             await store.record_ping(a_ping(number))
         assert log_bytes(file) <= 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("nowhere/copy.db", "in a folder that is there"),
+        ("store.db/copy.db", "in a folder"),
+        ("x" * 250, "File name too l"),
+    ],
+)
+async def test_backup_says_why_it_cannot_be_written(place: str, told: str, tmp_path: Path) -> None:
+    """The place is told, and no traceback."""
+    async with Store.open(f"sqlite:///{tmp_path}/store.db"):
+        with pytest.raises(ConfigError, match=f"{place}: .*{told}"):
+            await back_up(f"sqlite:///{tmp_path}/store.db", tmp_path / place)

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -77,8 +77,8 @@ def back_up_file(file: str, to: Path) -> None:
 
     One read transaction holds the moment: without it every commit would have the backup begin again.
     """
-    if to.exists():
-        raise ConfigError(f"{to}: expected a path where nothing is")
+    if to.exists() or not to.parent.is_dir():
+        raise ConfigError(f"{to}: expected a path where nothing is, in a folder that is there")
     partial = to.with_name(f"{to.name}.partial")
     try:
         partial.unlink(missing_ok=True)
@@ -93,10 +93,13 @@ def back_up_file(file: str, to: Path) -> None:
         folder = os.open(to.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
-    except (sqlite3.Error, OSError) as error:
+    except sqlite3.Error as error:
         raise failure(error) from error
+    except OSError as error:
+        raise ConfigError(f"{to}: cannot write there: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _migrate(connection: sqlite3.Connection, opening: Opening) -> Iterator[str]:
