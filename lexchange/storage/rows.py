@@ -5,6 +5,7 @@ A field of lead.py that is no column is part of the `record`, so a new one is st
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
@@ -86,8 +87,13 @@ def readable(rows: Sequence[Row], read: Callable[[Sequence[Row]], list[Record]])
         try:
             found += read(of_one)
         except (ValueError, LookupError, TypeError) as error:
-            log_event("row_not_read", id=of_one[0][0], error=type(error).__name__)
+            _tell_unreadable(of_one[0][0], type(error).__name__)
     return found
+
+
+@lru_cache(maxsize=1_000)  # which has each told once
+def _tell_unreadable(row_id: str, error: str) -> None:
+    log_event("row_not_read", id=row_id, error=error)
 
 
 def late_answer_row(owner_id: str, answer: BuyerPing) -> tuple[Value, ...]:
