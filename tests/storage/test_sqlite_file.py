@@ -209,3 +209,13 @@ async def test_backup_says_why_it_cannot_be_written(place: str, told: str, tmp_p
     async with Store.open(f"sqlite:///{tmp_path}/store.db"):
         with pytest.raises(ConfigError, match=f"{place}: .*{told}"):
             await back_up(f"sqlite:///{tmp_path}/store.db", tmp_path / place)
+
+
+def test_database_of_another_program_is_left_alone(file: str) -> None:
+    """A mistyped path puts nothing into somebody else's file."""
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = Path(file).read_bytes()
+    with pytest.raises(ConfigError, match="expected a store, or no file yet; got the database of another program"):
+        asyncio.run(SqliteConnector.open(file, busy_timeout_ms=50, waiting_units=150))
+    assert Path(file).read_bytes() == before

@@ -62,6 +62,9 @@ def prepare(file: str, busy_timeout_ms: int, opening: Opening = Opening.MIGRATE)
     """Make the file where it is missing, bring its schema up to date, one process at a time; by which migrations."""
     Path(file).touch(mode=0o600)  # it holds people's data; SQLite gives its side files the same mode
     with closing(connect(file, busy_timeout_ms)) as connection:
+        tables = patiently(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'", busy_timeout_ms)
+        if tables and ("migrations",) not in tables:
+            raise ConfigError(f"{file}: expected a store, or no file yet; got the database of another program")
         patiently(connection, f"PRAGMA page_size = {PAGE_BYTES}", busy_timeout_ms)
         journal = patiently(connection, "PRAGMA journal_mode = WAL", busy_timeout_ms)
         if journal != [("wal",)]:
