@@ -12,6 +12,7 @@ from lexchange.breaker import Breaker
 from lexchange.buyers.answers import Verdict
 from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
+from lexchange.buyers.connection import CLOCK_TICK_S
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
 from lexchange.frozen import frozen, replace
@@ -66,7 +67,7 @@ async def deliver(
         answer = await client.send(request, deadline=min(deadline, own_deadline))
         latency_us = _since_us(started_s)
         is_timeout = isinstance(answer, BuyerFailure) and answer.kind is FailureKind.TIMEOUT
-        is_cut_short = is_timeout and loop.time() < own_deadline
+        is_cut_short = is_timeout and loop.time() < own_deadline - CLOCK_TICK_S
         if isinstance(answer, BuyerFailure):
             ended = _missed(attempt, answer, latency_us)
         else:
