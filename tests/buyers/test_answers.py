@@ -224,6 +224,7 @@ def test_bid_and_price_are_not_read_when_rejected():
         (b'{"reason": null}', ""),
         (b'{"reason": "a\\r\\nb\\u0000\\u001b[31mc\\u202ed"}', "a b [31mc d"),
         (b'{"reason": ["bad zip", "dup"]}', '["bad zip","dup"]'),
+        (b'{"reason": %b}' % (b"[" * 900 + b"]" * 900), ""),
         (b'{"reason": "%b"}' % (b"x" * 500), "x" * REASON_CHARACTERS),
         (b'{"reason": "%s"}' % ("é" * 500).encode(), "é" * REASON_CHARACTERS),
     ],
