@@ -252,7 +252,7 @@ class Auction:
         if breaker is None or (outcome is TIMED_OUT and now < asked.own_deadline):
             return
         asked.breaker = None
-        breaker.record(outcome in READABLE and now <= asked.own_deadline, now)
+        breaker.record(outcome in READABLE and now <= asked.own_deadline, now, self._started)
 
     def _time_out(self, of_one_time: Iterable[Asked]) -> None:
         for asked in of_one_time:

@@ -57,7 +57,8 @@ async def deliver(
         request = post.build(values)
     except UnmappableLead as error:
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=str(error))
-    if not breaker.admit(loop.time()):
+    admitted_at = loop.time()
+    if not breaker.admit(admitted_at):
         why = f"breaker open: {breaker.told}"
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=why)
     failpoints.reach("post_before_send")
@@ -82,7 +83,7 @@ async def deliver(
             detail="its answer could not be handled",
         )
     if not is_cut_short:
-        breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time())
+        breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time(), admitted_at)
     return ended
 
 
