@@ -69,7 +69,7 @@ def test_lets_one_probe_through():
 
 @pytest.mark.parametrize("is_ok", [False, True])
 def test_call_of_before_the_pause_is_no_probe(is_ok):
-    """Who waits for longer than the pause hears of the outage when it may be over: only the probe tells whether it is."""
+    """Who waits for longer than the pause hears of the outage when it may be over: the probe tells whether it is."""
     breaker, told = a_breaker()
     fail(breaker, 3)
     assert breaker.admit(1030)
