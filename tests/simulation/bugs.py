@@ -64,6 +64,10 @@ async def _none_returned(store: Store, alive: Any) -> int:
     return 0
 
 
+async def _broken(store: Store) -> None:
+    raise KeyError("what nobody expected")
+
+
 async def _never_asked_again(exchange: Exchange, lead: Any, due: Any) -> None:
     return None
 
@@ -95,6 +99,7 @@ BUGS: dict[str, tuple[str, list[Any]]] = {
     "next_bidder_after_silence": ("sold_once", [(exchange, "AFTER_REJECTION", UNKNOWN_TOO)]),
     "key_forgotten": ("one_key", [(Once, "_run_once", _keyless)]),
     "outcome_forgotten": ("in_flight", [(Sale, "mend", _never_mended)]),
+    "turn_breaks": ("breaks", [(Store, "return_idle_caps", _broken)]),
     "never_asked_again": ("asked_again", [(Exchange, "ask_again", _never_asked_again)]),
     "asked_without_leave": (
         "sold_once",

@@ -282,6 +282,12 @@ def nothing_leaks(outcome: Outcome) -> Iterator[Violation]:
         yield Violation(promise="leaks", what=leak)
 
 
+def nothing_breaks(outcome: Outcome) -> Iterator[Violation]:
+    """What goes on in the background goes on, whatever breaks there; only the log would tell."""
+    for line in outcome.history.broken:
+        yield Violation(promise="breaks", what=line)
+
+
 def who_may_be_asked_again_is(outcome: Outcome) -> Iterator[Violation]:
     """A lead of unknown outcome goes once more to a buyer who takes a repeat for the same lead."""
     if outcome.plan.faults:
@@ -311,6 +317,7 @@ CHECKS: tuple[Check, ...] = (
     money_follows_bids,
     pings_answer_in_time,
     nothing_leaks,
+    nothing_breaks,
 )
 
 

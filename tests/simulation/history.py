@@ -57,6 +57,7 @@ class History:
     is_anyone_suspect: bool = False
     overdrawn: list[str] = field(default_factory=list)  # counters seen above their limit or below 0
     leaked: list[str] = field(default_factory=list)  # tasks that outlived their node
+    broken: list[str] = field(default_factory=list)  # lines of the log about what broke in the background
     trace: list[tuple[float, str]] = field(default_factory=list)
 
     def tell(self, told: Told) -> None:

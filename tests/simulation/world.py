@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import io
+import re
 import secrets
 import sqlite3
 import tempfile
@@ -252,19 +253,24 @@ def lead_fields(email: str, phone: str, *, is_test: bool) -> dict[str, str]:
 
 # ---- a run ----
 
+# What is told of an error that is none of ours: what it is and where, for it broke where nobody expected it.
+OUR_FAULT = re.compile(r'"error":"(?!StorageError|Killed)\w+( at \w+\.py:\d+)?"')
+
 
 def play(plan: Plan) -> Outcome:
     """Play a plan in virtual time."""
-    with memory_folder() as folder, pretended(Random(f"secrets:{plan.seed}")):
+    with memory_folder() as folder, pretended(Random(f"secrets:{plan.seed}")) as log:
         file = f"{folder}/store.db"
         prepare(file, 1_000)
         loop = VirtualLoop()
         loop.set_task_factory(belonging_to_its_life)
         loop.set_exception_handler(lambda *_: None)  # killed tasks have nobody to tell
         try:
-            return loop.run_until_complete(_run(plan, file, loop))
+            outcome = loop.run_until_complete(_run(plan, file, loop))
         finally:
             loop.close()
+        outcome.history.broken += [line for line in log.getvalue().splitlines() if OUR_FAULT.search(line)]
+        return outcome
 
 
 async def _run(plan: Plan, file: str, loop: VirtualLoop) -> Outcome:
@@ -330,8 +336,9 @@ def memory_folder() -> Iterator[str]:
 
 
 @contextmanager
-def pretended(random: Random) -> Iterator[None]:
-    """What would differ from run to run comes from here: chance, latencies, what is logged."""
+def pretended(random: Random) -> Iterator[io.StringIO]:
+    """What would differ from run to run comes from here: chance, latencies, and the log, which is given."""
+    log = io.StringIO()
 
     def reach(point: str) -> None:
         if life := life_of_now.get():
@@ -345,9 +352,9 @@ def pretended(random: Random) -> Iterator[None]:
         (secrets, "randbits", random.getrandbits),
         (time, "perf_counter", lambda: 0.0),
         (failpoints, "reach", reach),
-        (telemetry, "_stream", io.StringIO()),
+        (telemetry, "_stream", log),
     )
     with ExitStack() as stack:
         for place, name, pretended in instead:
             stack.enter_context(patch.object(place, name, pretended))
-        yield
+        yield log
