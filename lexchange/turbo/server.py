@@ -11,7 +11,7 @@ import grpc
 
 from lexchange.background import drained
 from lexchange.turbo.calls import Call, Calling, Method
-from lexchange.turbo.connection import Connection
+from lexchange.turbo.connection import GREETING_S, Connection
 from lexchange.turbo.messages import HEAD, NO_GRPC, NO_POST, NO_TRAILERS, Refusal, refusal_trailers
 from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Receiver, Stream
@@ -77,8 +77,10 @@ class TurboServer:
     async def start(self, opened: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Answer on the socket, which now belongs to the server."""
         loop = asyncio.get_running_loop()
+        handshake_s = GREETING_S if tls else None
         for each in (opened, *(opened.dup() for _ in range(LISTENERS - 1))):
-            self._listeners.append(await loop.create_server(self._connection, sock=each, ssl=tls))
+            listener = loop.create_server(self._connection, sock=each, ssl=tls, ssl_handshake_timeout=handshake_s)
+            self._listeners.append(await listener)
         self._look_after(loop)
 
     async def stop(self, grace_s: float) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from typing import Any, cast
 
 import hpack
@@ -234,6 +235,16 @@ async def test_who_reads_no_farewell_is_let_go(monkeypatch: pytest.MonkeyPatch) 
         peer.say(frames.frame(frames.DATA, 0, 0))
         async with asyncio.timeout(10):
             await server.server._all_gone.wait()
+
+
+async def test_peer_who_is_gone_without_a_word_is_found_out() -> None:
+    """A client may rest for ever; one whose machine has vanished is no client, and the kernel asks which he is."""
+    async with running() as server, server.peer() as peer:
+        await peer.find(frames.SETTINGS)
+        (connection,) = server.server._connections
+        accepted = connection._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
 # ---- without a socket ----
