@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import grpc
 
@@ -17,6 +18,7 @@ from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Receiver, Stream
 
 LISTENERS = 16  # of one socket: uvloop takes one connection from each a turn
+BACKLOG = 2_048  # who comes while so many wait to be taken is dropped by the kernel, and tries again after a second
 
 
 class Refused:
@@ -77,10 +79,9 @@ class TurboServer:
     async def start(self, opened: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Answer on the socket, which now belongs to the server."""
         loop = asyncio.get_running_loop()
-        handshake_s = GREETING_S if tls else None
+        more: dict[str, Any] = {"ssl": tls, "ssl_handshake_timeout": GREETING_S if tls else None, "backlog": BACKLOG}
         for each in (opened, *(opened.dup() for _ in range(LISTENERS - 1))):
-            listener = loop.create_server(self._connection, sock=each, ssl=tls, ssl_handshake_timeout=handshake_s)
-            self._listeners.append(await listener)
+            self._listeners.append(await loop.create_server(self._connection, sock=each, **more))
         self._look_after(loop)
 
     async def stop(self, grace_s: float) -> None:

@@ -237,6 +237,15 @@ async def test_who_reads_no_farewell_is_let_go(monkeypatch: pytest.MonkeyPatch) 
             await server.server._all_gone.wait()
 
 
+async def test_who_comes_with_many_others_is_not_dropped() -> None:
+    """All clients of a node that ended come to the others at once; who is dropped tries again a second later."""
+    async with running() as server:
+        host, _, port = server.address.rpartition(":")
+        came = [socket.create_connection((host, int(port)), timeout=0.5) for _ in range(400)]  # while we take none
+        for each in came:
+            each.close()
+
+
 async def test_peer_who_is_gone_without_a_word_is_found_out() -> None:
     """A client may rest for ever; one whose machine has vanished is no client, and the kernel asks which he is."""
     async with running() as server, server.peer() as peer:
