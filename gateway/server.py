@@ -64,6 +64,7 @@ class HttpServer:
         """Each second: set the Date header, as uvicorn's own main loop would, and hang up on who is too slow."""
         if self._server is None:
             return
+        self._tick = loop.call_later(1, self._look_after, loop)
         state = self._server.server_state
         state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         now_s = loop.time()
@@ -71,7 +72,6 @@ class HttpServer:
             if self._is_stopping:
                 each.shutdown()  # it may have been accepted when the others were told
             each.end_if_due(now_s)
-        self._tick = loop.call_later(1, self._look_after, loop)
 
 
 def open_socket(address: str, *, is_shared: bool = False) -> socket.socket:

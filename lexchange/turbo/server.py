@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from lexchange.background import drained
+from lexchange.telemetry import log_event
 from lexchange.turbo.calls import Call, Calling, Method
 from lexchange.turbo.connection import GREETING_S, Connection
 from lexchange.turbo.messages import HEAD, NO_GRPC, NO_POST, NO_TRAILERS, Refusal, refusal_trailers
@@ -131,6 +132,10 @@ class TurboServer:
             return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)), is_grpc=True)
 
     def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
-        for connection in list(self._connections):
-            connection.look_after(loop.time())
         self._tick = loop.call_later(1, self._look_after, loop)
+        for connection in list(self._connections):
+            try:
+                connection.look_after(loop.time())
+            except Exception as error:  # noqa: BLE001 - without us no deadline of anybody would be kept
+                log_event("grpc_connection_failed", error=type(error).__name__)
+                connection.abort()

@@ -163,6 +163,18 @@ async def test_many_who_do_not_get_on_stop_no_clock(monkeypatch: pytest.MonkeyPa
         assert (await other.find(frames.RST_STREAM)).payload[-1] == ErrorCode.CANCEL
 
 
+async def test_fault_of_ours_ends_one_connection_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever we have overlooked on one connection: the deadlines of the others are kept."""
+    async with running() as server, server.peer() as broken:
+        await broken.find(frames.SETTINGS)
+        (connection,) = server.server._connections
+        monkeypatch.setattr(connection, "look_after", lambda now_s: 1 / 0)
+        async with server.peer() as other:
+            other.say(other.call(1, fields=fields_of("Wait", ("grpc-timeout", "2500m"))))
+            assert (await other.status(1))[0]["grpc-status"] == "4"
+        assert connection not in server.server._connections
+
+
 async def test_answer_of_a_long_call_waits_for_its_window() -> None:
     """Its client's time to take the answer begins with the answer, however long the call took."""
     async with running() as server, server.peer(is_greeting=False) as peer:
