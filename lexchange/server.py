@@ -4,6 +4,7 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 """
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -42,6 +43,7 @@ from lexchange.storage import Store
 from lexchange.upkeep import kept_up
 from lexchange.watches import Watches
 
+OPEN_FILES = 65_536  # connections are files
 SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
 
 
@@ -66,8 +68,17 @@ def _take(exchange: Exchange, apart: Apart, catalog: Catalog) -> None:
     apart.add()
 
 
+def _allow_files() -> None:
+    """As many connections as the system lets us have: what a shell or a service begins with is mostly 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
     """Serve until SIGTERM or SIGINT; calls in flight finish first. SIGHUP reads the campaign files again."""
+    _allow_files()
     stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
