@@ -245,10 +245,20 @@ class Node:
         self._count = 0
         self.number = number
         self.jump_s = 0
+        self._is_starting = False
         self.life: Life | None = None
 
     async def start(self) -> None:
-        """Start, again and again while the store fails."""
+        """Start, again and again while the store fails; nothing where a life is under way, or about to be."""
+        if self._is_starting or (self.life and not self.life.is_dead):
+            return
+        self._is_starting = True
+        try:
+            self.life = await self._begin()
+        finally:
+            self._is_starting = False
+
+    async def _begin(self) -> Life:
         while True:
             self._count += 1
             worker = f"node{self.number}.{self._count}"
@@ -260,8 +270,7 @@ class Node:
                 await asyncio.sleep(1)
                 continue
             self._world.history.note(self._world.now_s, f"{worker} has started")
-            self.life = life
-            return
+            return life
 
     async def stop(self) -> None:
         """Stop in order."""

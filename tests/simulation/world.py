@@ -103,8 +103,7 @@ class World:
             for fault in self.plan.faults:
                 group.create_task(self._bring_about(fault))
         for node in self._nodes:
-            if node.life is None or node.life.is_dead:
-                await node.start()
+            await node.start()
         await asyncio.sleep(SETTLED_S)
         for node in self._nodes:
             await node.stop()
@@ -168,8 +167,7 @@ class World:
 
     async def _restart(self, node: Node, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        if node.life is None or node.life.is_dead:
-            await node.start()
+        await node.start()
 
     def _suspect_all(self) -> None:
         """Leases may run out in what follows: whoever lives now may be taken for dead."""
