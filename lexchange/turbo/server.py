@@ -19,6 +19,7 @@ from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Receiver, Stream
 
 LISTENERS = 16  # of one socket: uvloop takes one connection from each a turn
+TLS_FAREWELL_S = 1  # grpcio answers no end of TLS, and asks what crossed ours elsewhere only when its line is cut
 BACKLOG = 2_048  # who comes while so many wait to be taken is dropped by the kernel, and tries again after a second
 
 
@@ -80,7 +81,9 @@ class TurboServer:
     async def start(self, opened: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Answer on the socket, which now belongs to the server."""
         loop = asyncio.get_running_loop()
-        more: dict[str, Any] = {"ssl": tls, "ssl_handshake_timeout": GREETING_S if tls else None, "backlog": BACKLOG}
+        more: dict[str, Any] = {"backlog": BACKLOG}
+        if tls is not None:
+            more |= {"ssl": tls, "ssl_handshake_timeout": GREETING_S, "ssl_shutdown_timeout": TLS_FAREWELL_S}
         for each in (opened, *(opened.dup() for _ in range(LISTENERS - 1))):
             self._listeners.append(await loop.create_server(self._connection, sock=each, **more))
         self._look_after(loop)

@@ -1,6 +1,7 @@
 """gRPC over TLS, by either engine, as an operator starts it."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from leadexchange.v1 import lead_exchange_pb2_grpc as pb_grpc
 from tests.commands.processes import lexchange, serving
 from tests.commands.test_serve import PING, options
 from tests.exchange.cases import campaign_of
-from tests.turbo.peers import running
+from tests.turbo.peers import greeted, running
 
 
 @pytest.fixture
@@ -82,6 +83,24 @@ async def test_who_does_not_shake_hands_is_hung_up_on(
         peer.say(said)
         async with asyncio.timeout(5):
             assert await peer.reader.read() == b""
+
+
+async def test_who_does_not_answer_the_end_of_tls_is_cut_off(pair: tuple[Path, Path]) -> None:
+    """A client such as grpcio: what it has asked behind our farewell would wait for its deadline."""
+    tls, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=pair[0])
+    tls.load_cert_chain(*pair)
+    async with running(tls) as server:
+        host, _, port = server.address.rpartition(":")
+
+        def greet() -> ssl.SSLSocket:
+            connected = trust.wrap_socket(socket.create_connection((host, int(port))), server_hostname="localhost")
+            connected.sendall(greeted(b""))
+            return connected
+
+        with await asyncio.to_thread(greet) as silent:
+            assert await asyncio.to_thread(silent.recv, 9)
+            async with asyncio.timeout(5):
+                await server.server.stop(10)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
