@@ -1,11 +1,14 @@
 """Entry: `lexchange COMMAND`, one module of `commands` each."""
 
 import argparse
+import os
 import sys
 
 from lexchange import __version__
 from lexchange.errors import LexchangeError
 from lexchange.garbage import collect_seldom
+
+PIPE_CLOSED = 141  # as of a program that SIGPIPE has ended
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,12 +37,17 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
     except LexchangeError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who reads has seen enough, as `head` has; the interpreter must not try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from lexchange.background import Background
 from lexchange.breaker import Breaker
 from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
-from lexchange.buyers.connection import Connection, Hear
+from lexchange.buyers.connection import CLOCK_TICK_S, Connection, Hear
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
 from lexchange.campaign import Buyer, Routing
@@ -249,10 +249,10 @@ class Auction:
         A time-out that was the caller's says nothing of the buyer.
         """
         breaker, now = asked.breaker, self._loop.time()
-        if breaker is None or (outcome is TIMED_OUT and now < asked.own_deadline):
+        if breaker is None or (outcome is TIMED_OUT and now < asked.own_deadline - CLOCK_TICK_S):
             return
         asked.breaker = None
-        breaker.record(outcome in READABLE and now <= asked.own_deadline, now)
+        breaker.record(outcome in READABLE and now <= asked.own_deadline, now, self._started)
 
     def _time_out(self, of_one_time: Iterable[Asked]) -> None:
         for asked in of_one_time:

@@ -1,17 +1,20 @@
 """Work that outlives the request it began in: deliveries whose caller hung up, answers that come late.
 
-And work that goes on beside all requests, as long as the exchange serves.
+And work that goes on beside all requests, as long as the exchange serves: what breaks one turn of it costs that turn.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
-from lexchange.errors import RequestRefused
+from lexchange.errors import LexchangeError, RequestRefused
 from lexchange.telemetry import log_event
 
 Result = TypeVar("Result")
+
+QUIET_S = 60.0  # in which what goes wrong the same way again is not told again
 
 
 class Background:
@@ -69,3 +72,34 @@ async def beside(story: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from errors.exceptions[0].__cause__
         raise
+
+
+async def keep_on(pause_s: float, turn: Callable[[], Awaitable[None]], failed: str) -> None:
+    """Take a turn after each pause until cancelled. One that breaks is told as the event `failed`; the next one comes.
+
+    Whatever it broke of: a row that nobody can read must end neither the other turns nor the server.
+    """
+    loop = asyncio.get_running_loop()
+    told, quiet_until = "", 0.0
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            await turn()
+        except Exception as error:  # noqa: BLE001 - see above
+            text = describe(error)
+            if text != told or loop.time() >= quiet_until:
+                log_event(failed, error=text)
+                told, quiet_until = text, loop.time() + QUIET_S
+        else:
+            told = ""
+
+
+def describe(error: Exception) -> str:
+    """What the log may say of an error: our own text; of others, whose text may hold a lead, their kind and place."""
+    if isinstance(error, LexchangeError):
+        return str(error)
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f" at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""
+    return f"{type(error).__name__}{place}"

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 
 class BreakerMode(StrEnum):
@@ -73,6 +74,7 @@ class Breaker:
         self._openings = 0  # in a row, each soon after the last
         self._closed_at = 0.0
         self._probe_until = 0.0
+        self._counts_from = 0.0  # calls made before tell of an outage that is known; while open, none counts
 
     def stops(self, now: float) -> bool:
         """Whether a call would be refused now. Asks for nothing."""
@@ -91,14 +93,16 @@ class Breaker:
             return True
         if self.stops(now):
             return False
-        if self.state is HALF_OPEN or now >= self.retry_at:
-            self._probe_until = now + PROBE_S
+        if self.state is OPEN and now >= self.retry_at:
+            self._counts_from = now
             self._change(HALF_OPEN)
+        if self.state is HALF_OPEN:
+            self._probe_until = now + PROBE_S
         return True
 
-    def record(self, is_ok: bool, now: float) -> None:
-        """What came of a call that was admitted."""
-        if self.rule.mode is DISABLED or self.state is OPEN:
+    def record(self, is_ok: bool, now: float, admitted_at: float) -> None:
+        """What came of a call that was admitted then."""
+        if admitted_at < self._counts_from or self.rule.mode is DISABLED:
             return
         if self.state is HALF_OPEN:
             self._probed(is_ok, now)
@@ -121,6 +125,7 @@ class Breaker:
     def reset(self, now: float) -> None:
         """Close it, as if nothing had happened."""
         self._openings = 0
+        self._counts_from = now
         self._close(now)
 
     def _verdict(self) -> str:
@@ -144,6 +149,7 @@ class Breaker:
         self._openings = 1 if was_closed_for_long else self._openings + 1
         self.why = why
         self.retry_at = now + min(self.rule.pause_s * self._openings, self.rule.max_pause_s)
+        self._counts_from = inf
         self._change(OPEN)
 
     def _close(self, now: float) -> None:

@@ -4,11 +4,10 @@ The policy is `blocks.py`'s, the guards are the store's. What a process that is 
 (`leases.py`); who finds a cap full meanwhile takes back what is leased (`storage/takes.py`).
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from lexchange.background import beside
+from lexchange.background import beside, keep_on
 from lexchange.blocks import BlockRule
 from lexchange.errors import StorageError
 from lexchange.storage import Store
@@ -31,9 +30,4 @@ async def leasing_caps(store: Store, worker: str, rule: BlockRule) -> AsyncItera
 
 async def return_on(store: Store) -> None:
     """Give back what is not needed until cancelled; a store that fails is asked again."""
-    while True:
-        await asyncio.sleep(LOOK_S)
-        try:
-            await store.return_idle_caps()
-        except StorageError as error:
-            log_event("cap_leases_not_returned", error=str(error))
+    await keep_on(LOOK_S, store.return_idle_caps, "cap_leases_not_returned")

@@ -53,6 +53,7 @@ class Route:
     owner: str  # of the source's cap counters
     has_ping_caps: bool
     has_lead_caps: bool
+    has_budgets: bool  # caps on what it earns
 
 
 class Catalog:
@@ -86,6 +87,7 @@ class Catalog:
                     owner=source_owner(campaign.campaign, source.src),
                     has_ping_caps=any(cap.counts is CapCounts.PINGS for cap in source.caps),
                     has_lead_caps=any(cap.counts is CapCounts.LEADS for cap in source.caps),
+                    has_budgets=any(cap.budget_micros is not None for cap in source.caps),
                 )
 
     def route(self, src: str) -> Route | None:

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from lexchange.background import beside
+from lexchange.background import beside, describe, keep_on
 from lexchange.campaign_file import Documents, LoadedCampaigns, load_campaigns, load_documents
 from lexchange.catalog import Catalog
 from lexchange.clock import Clock
 from lexchange.config import Limits, Settings
-from lexchange.errors import ConfigError, StorageError
+from lexchange.errors import ConfigError
 from lexchange.garbage import none_collected
-from lexchange.storage import CurrentConfig, Store
+from lexchange.storage import ANY_GENERATION, CurrentConfig, Store
 from lexchange.telemetry import log_event
 
 LOOK_S = 0.5
@@ -74,24 +74,29 @@ class Configuration:
 
         Files that the store does not know yet are news, and so are those of the machine that spoke last.
         """
-        current = await self._store.current_config()
         version = own.catalog.version
-        is_news = current is None or current.node == self._node or await self._store.find_config(version) is None
-        if current is None or is_news or current.version == version:
-            await self._publish(own)
-            return own.catalog
-        found = await self._find(current)
-        if found is None:
-            self._version = version
-            return own.catalog
-        log_event(
-            "config_superseded",
-            config_version=version,
-            by=current.version,
-            node=current.node,
-            hint="serving what the store says; SIGHUP makes this machine's files the ones in force",
-        )
-        return found
+        while True:
+            current = await self._store.current_config()
+            is_news = current is None or current.node == self._node or await self._store.find_config(version) is None
+            if current is not None and current.version == version:
+                break
+            if current is None or is_news:
+                if await self._publish(own, over=current.generation if current else 0):
+                    break
+                continue  # somebody has spoken since we looked
+            found = await self._find(current)
+            if found is None:
+                break
+            log_event(
+                "config_superseded",
+                config_version=version,
+                by=current.version,
+                node=current.node,
+                hint="serving what the store says; SIGHUP makes this machine's files the ones in force",
+            )
+            return found
+        self._version = version
+        return own.catalog
 
     async def begin_as_fellows(self) -> Catalog:
         """What to serve first in place of a process that has died: what is in force, whatever the files say by now.
@@ -104,8 +109,8 @@ class Configuration:
             return found
         own = await asyncio.to_thread(load, self._settings, self._limits)
         if current is None:
-            await self._publish(own)
-        elif await self._store.find_config(own.catalog.version) is None:
+            return await self.begin(own)
+        if await self._store.find_config(own.catalog.version) is None:
             raise ConfigError(f"{current.version} is in force, is refused here, and the files say what never was")
         self._version = own.catalog.version
         return own.catalog
@@ -119,8 +124,9 @@ class Configuration:
             try:
                 own = await asyncio.to_thread(load, self._settings, self._limits)
                 await self._publish(own)
-            except (ConfigError, StorageError) as error:
-                log_event("reload_refused", problems=str(error))
+                self._version = own.catalog.version
+            except Exception as error:  # noqa: BLE001 - whatever a file breaks, this process stays with what it has
+                log_event("reload_refused", problems=describe(error))
                 return False
             self._put_in_force(own.catalog, "reloaded")
             return True
@@ -129,20 +135,8 @@ class Configuration:
     async def followed(self, take: Take) -> AsyncIterator[None]:
         """Hand over each newer catalog until the block ends."""
         self._take = take
-        async with beside(self._follow()):
+        async with beside(keep_on(LOOK_S, self._look, "config_not_looked_up")):
             yield
-
-    async def _follow(self) -> None:
-        is_away = False
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                await self._look()
-                is_away = False
-            except StorageError as error:
-                if not is_away:
-                    log_event("config_not_looked_up", error=str(error))
-                is_away = True
 
     async def _look(self) -> None:
         async with self._turn:
@@ -164,8 +158,8 @@ class Configuration:
             if packed is None:
                 raise ConfigError("its documents are not in the store")
             catalog = await asyncio.to_thread(self._compile, packed, current.version)
-        except ConfigError as error:
-            log_event("config_refused", config_version=current.version, node=current.node, problems=str(error))
+        except Exception as error:  # noqa: BLE001 - as in `reload`
+            log_event("config_refused", config_version=current.version, node=current.node, problems=describe(error))
             return None
         self._version = current.version
         return catalog
@@ -182,16 +176,16 @@ class Configuration:
             )
             return _compile(loaded, version, self._limits)
 
-    async def _publish(self, own: Loaded) -> None:
-        version = own.catalog.version
-        await self._store.publish_config(
-            version,
+    async def _publish(self, own: Loaded, *, over: int = ANY_GENERATION) -> bool:
+        """Put it in force, over a generation up to this; False where it was so already, or a later one is."""
+        return await self._store.publish_config(
+            own.catalog.version,
             own.documents.packed(),
             summary=summary_of(own.catalog),
             node=self._node,
             now_ms=self._clock.now_ms(),
+            over=over,
         )
-        self._version = version
 
     def _put_in_force(self, catalog: Catalog, event: str) -> None:
         self._take(catalog)

@@ -12,6 +12,7 @@ from lexchange.breaker import Breaker
 from lexchange.buyers.answers import Verdict
 from lexchange.buyers.call import BuyerCall
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, FailureKind
+from lexchange.buyers.connection import CLOCK_TICK_S
 from lexchange.buyers.documents import answer_text
 from lexchange.buyers.mapping import MappingValues, UnmappableLead
 from lexchange.frozen import frozen, replace
@@ -56,7 +57,8 @@ async def deliver(
         request = post.build(values)
     except UnmappableLead as error:
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=str(error))
-    if not breaker.admit(loop.time()):
+    admitted_at = loop.time()
+    if not breaker.admit(admitted_at):
         why = f"breaker open: {breaker.told}"
         return replace(attempt, outcome=AttemptOutcome.NOT_SENT, is_sent=False, latency_us=0, detail=why)
     failpoints.reach("post_before_send")
@@ -66,7 +68,7 @@ async def deliver(
         answer = await client.send(request, deadline=min(deadline, own_deadline))
         latency_us = _since_us(started_s)
         is_timeout = isinstance(answer, BuyerFailure) and answer.kind is FailureKind.TIMEOUT
-        is_cut_short = is_timeout and loop.time() < own_deadline
+        is_cut_short = is_timeout and loop.time() < own_deadline - CLOCK_TICK_S
         if isinstance(answer, BuyerFailure):
             ended = _missed(attempt, answer, latency_us)
         else:
@@ -81,7 +83,7 @@ async def deliver(
             detail="its answer could not be handled",
         )
     if not is_cut_short:
-        breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time())
+        breaker.record(ended.outcome in DEFINITE_ANSWERS, loop.time(), admitted_at)
     return ended
 
 

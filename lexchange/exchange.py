@@ -154,6 +154,8 @@ class Exchange:
         routing = route.live.campaign.routing
         while winners := choose(routing.mode, bids.ranked, routing.sell_to):
             ping = draft.offered(winners, bids)
+            if route.has_budgets and not await self._market.can_earn(route, ping.payout_micros or 0, now_ms):
+                return await self._no_sale(draft.unsold(Reason.SOURCE_CAP_REACHED, bids=bids))
             holds = [(take, winner) for winner in winners for take in self._market.holds(route, winner, now_ms)]
             failpoints.reach("ping_before_record")
             full = await self._store.record_ping(ping, holds=[take for take, _ in holds])

@@ -4,7 +4,6 @@ A lead belongs to the process that sends it. While its lease runs nobody else to
 nobody can know whether the buyer has the lead, so it becomes unknown, and an operator's.
 """
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -12,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lexchange.background import beside
+from lexchange.background import beside, describe, keep_on
 from lexchange.clock import Clock
 from lexchange.errors import StorageError
 from lexchange.lead import AttemptOutcome, Lead, LeadState
@@ -102,12 +101,7 @@ class Lease:
 
     async def beat_on(self) -> None:
         """Beat until cancelled; a store that fails is asked again."""
-        while True:
-            await asyncio.sleep(self._lease_ms / 1000 / BEATS_A_LEASE)
-            try:
-                await self.beat()
-            except StorageError as error:
-                log_event("lease_not_renewed", error=str(error))
+        await keep_on(self._lease_ms / 1000 / BEATS_A_LEASE, self.beat, "lease_not_renewed")
 
     async def beat(self) -> None:
         """Renew the lease, then settle what others have left behind."""
@@ -122,11 +116,18 @@ class Lease:
         living |= await self._alive(now_ms)  # who has started since, and may have claimed some of them
         for lead in orphans:
             is_orphan = lead.worker not in living if lead.worker else lead.updated_ms <= now_ms - ORPHANED_MS
-            if is_orphan and await self._store.sweep_lead(swept(lead, now_ms), lead):
-                log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
+            if is_orphan:
+                await self._sweep(lead, now_ms)
         if returned := await self._store.return_orphaned_caps(living):
             log_event("cap_leases_swept", count=returned)
         await self._store.sweep_workers(living, now_ms)
+
+    async def _sweep(self, lead: Lead, now_ms: int) -> None:
+        try:
+            if await self._store.sweep_lead(swept(lead, now_ms), lead):
+                log_event("lead_swept", lead_id=lead.lead_id, buyer=lead.buyer)
+        except Exception as error:  # noqa: BLE001 - one lead that cannot be settled must not keep the others in flight
+            log_event("lead_not_swept", lead_id=lead.lead_id, error=describe(error))
 
     async def _alive(self, now_ms: int) -> set[str]:
         return set(alive(await self._store.leases(), now_ms, self._lease_ms, self._spares_until_ms))

@@ -53,11 +53,14 @@ class Market:
         """Why the lead may not be sold: it was sold before, or its source has reached a cap."""
         if not _protects_buyers(route) and await self._sold_before(route, data, now_ms):
             return Reason.DUPLICATE_LEAD
-        if route.has_lead_caps:
-            takes = lead_takes(route.source.caps, route.owner, now_ms, route.live.zone, 0, src=route.source.src)
-            if full_cap(takes, await self._store.read_counters([take.counter for take in takes])):
-                return Reason.SOURCE_CAP_REACHED
+        if route.has_lead_caps and not await self.can_earn(route, 0, now_ms):
+            return Reason.SOURCE_CAP_REACHED
         return None
+
+    async def can_earn(self, route: Route, payout_micros: int, now_ms: int) -> bool:
+        """Whether a lead with this payout fits in the caps of its source; with 0, whether any does."""
+        takes = lead_takes(route.source.caps, route.owner, now_ms, route.live.zone, payout_micros, src=route.source.src)
+        return full_cap(takes, await self._store.read_counters([take.counter for take in takes])) is None
 
     async def count_ping(self, route: Route, now_ms: int) -> Reason | None:
         """Count a ping against its source's caps on pings; exact under any number of workers."""

@@ -11,10 +11,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-from lexchange.background import beside
+from lexchange.background import beside, keep_on
 from lexchange.clock import Clock
 from lexchange.config import Limits
-from lexchange.errors import StorageError
 from lexchange.lead import Lead, Ping
 from lexchange.leases import alive
 from lexchange.retention import DAY_MS, HOUR_MS, Due, Part, Retention, due
@@ -90,6 +89,7 @@ class Purge:
                 rows = await purges.read(part.part, page) if keep or part.part is Part.LEAD_DATA else []
                 if keep:
                     await asyncio.to_thread(keep, rows)
+                    page = page.only(rows)  # what cannot be read has not been put away, and stays
                 if part.part is Part.LEAD_DATA:
                     leads = [row for row in rows if isinstance(row, Lead)]
                     gone[part.part] += await purges.blank(leads, kept_fields, now_ms)
@@ -177,26 +177,18 @@ async def purging(
     store: Store, clock: Clock, limits: Limits, *, worker: str, retentions: Callable[[], Retentions]
 ) -> AsyncIterator[None]:
     """Purge now and then until the block ends, in one process of all that serve: the first by its name."""
-    async with beside(_purge_on(store, clock, limits, worker=worker, retentions=retentions)):
-        yield
-
-
-async def _purge_on(
-    store: Store, clock: Clock, limits: Limits, *, worker: str, retentions: Callable[[], Retentions]
-) -> None:
     purge = Purge(store, clock, limits)
-    while True:
-        await asyncio.sleep(limits.purge_pause_s)
-        try:
-            living = alive(await store.leases(), clock.now_ms(), limits.lease_s * 1000)
-            if min(living, default=worker) != worker:
-                continue
-            gone = await purge.run(retentions())
-        except StorageError as error:
-            log_event("purge_failed", error=str(error))
-            continue
+
+    async def take_turn() -> None:
+        living = alive(await store.leases(), clock.now_ms(), limits.lease_s * 1000)
+        if min(living, default=worker) != worker:
+            return
+        gone = await purge.run(retentions())
         if found := {str(name): count for name, count in gone.items() if count}:
             log_event("purged", **found)
+
+    async with beside(keep_on(limits.purge_pause_s, take_turn, "purge_failed")):
+        yield
 
 
 def _now() -> float:

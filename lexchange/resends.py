@@ -7,10 +7,10 @@ lead. Everybody else's unknown leads are an operator's.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
-from lexchange.background import beside
+from lexchange.background import beside, describe, keep_on
 from lexchange.clock import Clock
-from lexchange.errors import StorageError
 from lexchange.exchange import Exchange
 from lexchange.lead import Lead
 from lexchange.resolution import DEFINITE
@@ -19,6 +19,7 @@ from lexchange.telemetry import log_event
 
 PAUSES_S = (10, 60, 600)  # before each further try, since the last
 LOOK_S = 5.0
+AT_ONCE = 16
 FORGET_S = 3_600  # an older lead is an operator's
 
 
@@ -31,20 +32,28 @@ async def resending(store: Store, exchange: Exchange, clock: Clock) -> AsyncIter
 
 async def ask_on(store: Store, exchange: Exchange, clock: Clock) -> None:
     """Ask again until cancelled; a store that fails is asked again, too."""
-    while True:
-        await asyncio.sleep(LOOK_S)
-        if not exchange.catalog.has_idempotent_buyers:
-            continue
-        now_ms = clock.now_ms()
+    await keep_on(LOOK_S, partial(_ask, store, exchange, clock), "resend_failed")
+
+
+async def _ask(store: Store, exchange: Exchange, clock: Clock) -> None:
+    """Ask about each lead whose turn it is, some at once: a buyer who hangs keeps no other one's leads waiting long."""
+    if not exchange.catalog.has_idempotent_buyers:
+        return
+    now_ms = clock.now_ms()
+    found = await store.audit.unknown_leads(since_ms=now_ms - FORGET_S * 1000, before_ms=now_ms - PAUSES_S[0] * 1000)
+    places = asyncio.Semaphore(AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        for lead in found:
+            if due := due_deliveries(lead, now_ms):
+                group.create_task(_ask_about(lead, due, exchange, places))
+
+
+async def _ask_about(lead: Lead, due: frozenset[str], exchange: Exchange, places: asyncio.Semaphore) -> None:
+    async with places:
         try:
-            found = await store.audit.unknown_leads(
-                since_ms=now_ms - FORGET_S * 1000, before_ms=now_ms - PAUSES_S[0] * 1000
-            )
-            for lead in found:
-                if due := due_deliveries(lead, now_ms):
-                    await exchange.ask_again(lead, due)
-        except StorageError as error:
-            log_event("resend_failed", error=str(error))
+            await exchange.ask_again(lead, due)
+        except Exception as error:  # noqa: BLE001 - one lead that breaks it must not keep the others from their answer
+            log_event("resend_failed", lead_id=lead.lead_id, error=describe(error))
 
 
 def due_deliveries(lead: Lead, now_ms: int) -> frozenset[str]:

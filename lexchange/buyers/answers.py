@@ -291,10 +291,13 @@ def _compile_bid(path: str | None) -> Callable[[Document], tuple[int | None, str
 
 
 def _clean(reason: Value | None) -> str:
-    """The buyer's reason as one short line; objects and arrays as JSON."""
+    """The buyer's reason as one short line; objects and arrays as JSON, "" where they are nested too deep for it."""
     if reason is None:
         return ""
     text = scalar_text(reason)
     if text is None:
-        text = orjson.dumps(reason, default=str).decode()
+        try:
+            text = orjson.dumps(reason).decode()
+        except orjson.JSONEncodeError:  # it reads 1024 levels and writes 254
+            return ""
     return _UNPRINTABLE.sub(" ", text[: 4 * REASON_CHARACTERS]).strip()[:REASON_CHARACTERS]

@@ -7,7 +7,7 @@ document without paths that says what is wrong with it. Money is parsed elsewher
 import json
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -252,7 +252,7 @@ def _exact(value: float, keys: tuple[str | int, ...], body: bytes) -> Value | No
         return value
     try:
         return _compile_find(keys)(json.loads(body, parse_float=Decimal, parse_int=Decimal))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, InvalidOperation):  # the last: an exponent that no Decimal has
         return value
 
 

@@ -81,7 +81,8 @@ class ClientLimits:
 MAX_WIRE_FACTOR = 8
 MAX_INTERIM_ANSWERS = 8
 KEEPALIVE_RESERVE_S = 1.0
-BODILESS = (204, 304)
+NO_CONTENT = 204
+BODILESS = (NO_CONTENT, 304)
 MAX_KNOWN_HEADS = 1_024
 MAX_KNOWN_HEAD_BYTES = 1_024
 
@@ -261,18 +262,20 @@ class AnswerReader:
 
     def on_headers_complete(self) -> None:
         status = self._status = self._parser.get_status_code()
-        headers = self._headers
-        if not _PLAIN_HEADERS.issuperset(headers):
-            headers = self._examine()
         if status < 200:
             if status < 100 or status == 101:
                 self._refuse(_malformed(f"status {status}"))
             return
+        headers = self._headers
+        if not _PLAIN_HEADERS.issuperset(headers):
+            headers = self._examine()
         self._is_in_body = True
         self._content_type = headers.get(b"Content-Type", b"")
         length = headers.get(b"Content-Length")
         if length is not None:
             self._has_length = True  # llhttp has refused what is no number or comes twice
+            if status == NO_CONTENT and length != b"0":
+                self._is_last = True  # a body may come all the same, where the next answer should begin
             if len(length) >= self._limit_digits and not self._is_head:
                 self._check_length(int(length))
         if self._is_head:
@@ -295,7 +298,7 @@ class AnswerReader:
             if coding.lower() != b"chunked" or b"Content-Length" in headers:
                 self._refuse(_malformed("a Transfer-Encoding other than chunked"))
             if self._status in BODILESS:
-                self._is_last = True  # a body may come all the same, where the next answer should begin
+                self._is_last = True  # as with a length
         if timeout := _KEEPALIVE_TIMEOUT.search(headers.get(b"Keep-Alive", b"")):
             # Leave an idle connection before the buyer does: a request on its way to a closing one is lost.
             self.keepalive_s = min(self._limits.keepalive_s, int(timeout[1]) - KEEPALIVE_RESERVE_S)

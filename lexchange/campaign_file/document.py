@@ -49,6 +49,9 @@ def read_files(path: Path, problems: list[Problem]) -> list[CampaignFile]:
     """The file at `path`, or the campaign files directly in the folder `path`, sorted by name."""
     files = []
     for file in _find(path, problems):
+        if not file.name.isprintable():  # the store keeps it as UTF-8
+            problems.append(Problem(file=ascii(str(file)), line=1, text="expected a file name of printable characters"))
+            continue
         try:
             with file.open("rb") as stream:
                 content = stream.read(FILE_BYTES + 1)

@@ -12,6 +12,7 @@ from lexchange.clock import SystemClock
 from lexchange.commands.options import Subparsers, add_flag, add_store, existing_store, pepper
 from lexchange.errors import ConfigError
 from lexchange.explain import time_text
+from lexchange.storage import Store
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -64,7 +65,7 @@ def _line(facts: dict[str, Any]) -> str:
 
 def run_show(options: argparse.Namespace) -> int:
     """Print the files, each under its name."""
-    version, documents = asyncio.run(_documents(options.store, options.version))
+    version, documents = asyncio.run(_show(options.store, options.version))
     files = {name: content.decode() for name, content in (documents.files | documents.lists).items()}
     if options.json:
         print(json.dumps({"version": version, "files": files}, indent=2))
@@ -73,13 +74,19 @@ def run_show(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _documents(url: str, version: str | None) -> tuple[str, Documents]:
+async def _show(url: str, version: str | None) -> tuple[str, Documents]:
     async with existing_store(url) as store:
-        current = await store.current_config()
-        wanted = version or (current.version if current else "")
-        packed = await store.find_config(wanted)
+        return await stored_documents(store, version)
+
+
+async def stored_documents(store: Store, version: str | None = None) -> tuple[str, Documents]:
+    """A version and what it says, that in force where none is named; raises ConfigError where the store has none."""
+    current = await store.current_config()
+    wanted = version or (current.version if current else "")
+    packed = await store.find_config(wanted)
     if packed is None:
-        raise ConfigError(f"{wanted or 'config show'}: expected a version that `lexchange config list` shows")
+        told = wanted or "no configuration is in force"
+        raise ConfigError(f"{told}: expected a version that `lexchange config list` shows")
     return wanted, Documents.unpacked(packed)
 
 

@@ -10,15 +10,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 
 import orjson
 
 from lexchange.campaign import Campaign
-from lexchange.campaign_file import load_campaigns
+from lexchange.campaign_file import LoadedCampaigns, load_campaigns, load_documents
 from lexchange.clock import SystemClock
+from lexchange.commands.config import stored_documents
 from lexchange.commands.options import Subparsers, add_option, add_store, existing_store, pepper
 from lexchange.config import Limits
 from lexchange.errors import ConfigError
@@ -43,7 +44,7 @@ NAMES = {
 def add_parser(subparsers: Subparsers) -> None:
     """Name the options."""
     parser = subparsers.add_parser("purge", help="delete what campaigns keep no longer")
-    add_option(parser, "config", None, "a campaign file, or a folder of them: their `retention` says what goes")
+    add_option(parser, "config", "", "campaign files whose `retention` says what goes, instead of what is in force")
     add_store(parser)
     parser.add_argument("--campaign", metavar="NAME", help="of this campaign only")
     parser.add_argument("--older-than", metavar="90d", help="with --campaign: this age, also of one that is no more")
@@ -56,14 +57,12 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Delete, or count, what is due."""
     limits = Limits.from_environment()
-    chosen = retentions(options)
     if options.dry_run:
-        counts = asyncio.run(_count(options.store, chosen, limits))
+        counts = asyncio.run(_count(options, limits))
         print(json.dumps({"due": counts}, indent=2) if options.json else _as_text(counts))
         return 0
     began = time.monotonic()
-    archive = Archive(options.archive) if options.archive else nullcontext()
-    gone = asyncio.run(_purge(options.store, chosen, limits, archive))
+    gone = asyncio.run(_purge(options, limits))
     if options.json:
         print(json.dumps({"gone": gone, "seconds": round(time.monotonic() - began, 3)}, indent=2))
     else:
@@ -71,10 +70,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def retentions(options: argparse.Namespace) -> dict[str, Retention]:
+async def _retentions(store: Store, options: argparse.Namespace) -> dict[str, Retention]:
     """What the command is to purge by: the campaigns' own ages, or for one campaign the age that is asked for."""
-    loaded = load_campaigns(Path(options.config), is_dev=True, pepper=pepper(), environment=os.environ)
-    campaigns = {campaign.campaign: campaign for campaign in loaded.campaigns}
+    campaigns = {campaign.campaign: campaign for campaign in (await _campaigns(store, options.config)).campaigns}
     if options.older_than is not None:
         if options.campaign is None:
             raise ConfigError("--older-than: expected --campaign beside it; others go by their `retention`")
@@ -85,6 +83,14 @@ def retentions(options: argparse.Namespace) -> dict[str, Retention]:
         known = ", ".join(sorted(campaigns))
         raise ConfigError(f"--campaign {options.campaign}: expected one of {known}, or --older-than 90d beside it")
     return {options.campaign: campaigns[options.campaign].retention}
+
+
+async def _campaigns(store: Store, path: str) -> LoadedCampaigns:
+    """Those of the files there, else those in force."""
+    if path:
+        return load_campaigns(Path(path), is_dev=True, pepper=pepper(), environment=os.environ)
+    _, documents = await stored_documents(store)
+    return load_documents(documents, Path(), is_dev=True, pepper=pepper(), environment=os.environ)
 
 
 def _by_hand(age: str, campaign: Campaign | None) -> Retention:
@@ -99,23 +105,22 @@ def _by_hand(age: str, campaign: Campaign | None) -> Retention:
     return Retention(ping_days=days, lead_days=days)
 
 
-async def _count(url: str, chosen: dict[str, Retention], limits: Limits) -> dict[str, dict[str, int]]:
+async def _count(options: argparse.Namespace, limits: Limits) -> dict[str, dict[str, int]]:
     now_ms = SystemClock().now_ms()
     counts: dict[str, dict[str, int]] = {}
-    async with existing_store(url, scan_ms=SCAN_MS) as store:
-        for each in due(chosen, now_ms, limits.idempotency_h):
+    async with existing_store(options.store, scan_ms=SCAN_MS) as store:
+        for each in due(await _retentions(store, options), now_ms, limits.idempotency_h):
             for campaign, count in (await store.purges.count(each, now_ms)).items():
                 counts.setdefault(campaign, {})[each.part] = count
     return counts
 
 
-async def _purge(
-    url: str, chosen: dict[str, Retention], limits: Limits, archive: "AbstractContextManager[Archive | None]"
-) -> dict[str, int]:
-    async with existing_store(url, scan_ms=SCAN_MS) as store:
-        with archive as kept:
+async def _purge(options: argparse.Namespace, limits: Limits) -> dict[str, int]:
+    async with existing_store(options.store, scan_ms=SCAN_MS) as store:
+        chosen = await _retentions(store, options)
+        with Archive(options.archive) if options.archive else nullcontext() as archive:
             purge = Purge(store, SystemClock(), limits, rests=await _rests(store, limits), tell=Progress().tell)
-            gone: Counter[str] = await purge.run(chosen, kept.keep if kept else None)
+            gone: Counter[str] = await purge.run(chosen, archive.keep if archive else None)
     return {part: count for part, count in gone.items() if count}
 
 

@@ -7,6 +7,7 @@ from lexchange.storage.purges import Page, Step
 from lexchange.storage.schema import Opening
 from lexchange.storage.store import ABANDONED_MS, Store, back_up, file_of, place_of
 from lexchange.storage.values import (
+    ANY_GENERATION,
     BreakerRow,
     CallMark,
     CallOutcome,
@@ -21,6 +22,7 @@ from lexchange.storage.values import (
 
 __all__ = [
     "ABANDONED_MS",
+    "ANY_GENERATION",
     "Audit",
     "BreakerRow",
     "CallMark",

@@ -11,7 +11,7 @@ from lexchange.lead import Lead, LeadState, Ping
 from lexchange.resolution import resolve
 from lexchange.storage import statements, units
 from lexchange.storage.connector import Connector, Value
-from lexchange.storage.rows import breakers, config_versions, leads, pings
+from lexchange.storage.rows import breakers, config_versions, leads, pings, readable
 from lexchange.storage.values import BreakerRow, ConfigVersion
 
 SEARCHED_ROWS = 100_000  # the newest ones, among which a source or a reason is looked for
@@ -53,16 +53,16 @@ class Audit:
     async def in_flight_leads(self, *, except_of: Collection[str]) -> list[Lead]:
         """Leads that are claimed or sending now, but for those of these processes."""
         records = tuple(f'%"worker":"{worker}"%' for worker in except_of)
-        return leads(await self._connector.scan(statements.in_flight_leads(len(records)), records))
+        return readable(await self._connector.scan(statements.in_flight_leads(len(records)), records), leads)
 
     async def unresolved_leads(self, *, limit: int = 1_000, before_ms: int = ANY_TIME_MS) -> list[Lead]:
         """Leads that are claimed, sending or unknown and were last touched before `before_ms`, the oldest first."""
-        return leads(await self._connector.scan(statements.UNRESOLVED_LEADS, (before_ms, limit)))
+        return readable(await self._connector.scan(statements.UNRESOLVED_LEADS, (before_ms, limit)), leads)
 
     async def unknown_leads(self, *, since_ms: int, before_ms: int, limit: int = 1_000) -> list[Lead]:
         """Leads of unknown outcome that were made at or after `since_ms` and last touched before `before_ms`."""
         params = (f"L-{since_ms:012X}", before_ms, limit)
-        return leads(await self._connector.scan(statements.UNKNOWN_LEADS, params))
+        return readable(await self._connector.scan(statements.UNKNOWN_LEADS, params), leads)
 
     async def resolve_lead(self, lead_id: str, to: LeadState, *, note: str, now_ms: int) -> bool:
         """Bring an unknown lead, or one that has been sending for 5 minutes, to `delivered` or `failed`.

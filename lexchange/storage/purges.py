@@ -15,7 +15,7 @@ from lexchange.lead import BuyerPing, Lead, Ping
 from lexchange.retention import DAY_MS, Due, Part
 from lexchange.storage.cap_units import COUNTERS
 from lexchange.storage.connector import Connector, Row, Statement, Value
-from lexchange.storage.rows import lead_record, leads, pings
+from lexchange.storage.rows import lead_record, leads, pings, readable
 
 BATCH_STATEMENTS = 50
 WALKED_ROWS = 1_000  # looked at in a page
@@ -72,6 +72,13 @@ class Page:
     to: str
     due: Mapping[str, tuple[str, ...]]
 
+    def only(self, rows: Iterable[Ping | Lead]) -> "Page":
+        """The page with these rows due, and no others."""
+        due: dict[str, tuple[str, ...]] = {}
+        for row in rows:
+            due[row.campaign] = (*due.get(row.campaign, ()), row.lead_id if isinstance(row, Lead) else row.ping_id)
+        return replace(self, due=due)
+
 
 @frozen
 class Step:
@@ -113,12 +120,12 @@ class Purges:
         return dict(await self._connector.scan(sql, params))
 
     async def read(self, part: Part, page: Page) -> list[Ping | Lead]:
-        """The rows of a page that are due, whole."""
+        """The rows of a page that are due, whole; without those that cannot be read."""
         found: list[Ping | Lead] = []
         for campaign, ids in page.due.items():
             marks = padded(ids)
             rows = await self._connector.scan(_read_sql(part, len(marks)), (campaign, *marks))
-            found += pings(rows) if part is Part.PINGS else leads(rows)
+            found += readable(rows, pings) if part is Part.PINGS else readable(rows, leads)
         return found
 
     async def drop(self, part: Part, page: Page, now_ms: int) -> int:

@@ -3,11 +3,12 @@
 A field of lead.py that is no column is part of the `record`, so a new one is stored without a change here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -26,6 +27,9 @@ from lexchange.lead import (
 )
 from lexchange.storage.connector import Row, Value
 from lexchange.storage.values import BreakerRow, ConfigVersion, CurrentConfig
+from lexchange.telemetry import log_event
+
+Record = TypeVar("Record", Ping, Lead)
 
 # The order is that of the inserts in statements.py and of the views in migrations/.
 PING_COLUMNS = (
@@ -71,6 +75,25 @@ def lead_record(lead: Lead) -> str:
 def leads(rows: Sequence[Row]) -> list[Lead]:
     """Leads of `lead_rows`, in their order, with late answers in their places."""
     return [_lead(of_one) for of_one in _of_each(rows)]
+
+
+def readable(rows: Sequence[Row], read: Callable[[Sequence[Row]], list[Record]]) -> list[Record]:
+    """Those that `read`, which is `pings` or `leads`, makes of rows; one that it cannot read is told and left out.
+
+    A later lexchange may have written it, in a store that both serve for a while: the others must not wait for that.
+    """
+    found: list[Record] = []
+    for of_one in _of_each(rows):
+        try:
+            found += read(of_one)
+        except (ValueError, LookupError, TypeError) as error:
+            _tell_unreadable(of_one[0][0], type(error).__name__)
+    return found
+
+
+@lru_cache(maxsize=1_000)  # which has each told once
+def _tell_unreadable(row_id: str, error: str) -> None:
+    log_event("row_not_read", id=row_id, error=error)
 
 
 def late_answer_row(owner_id: str, answer: BuyerPing) -> tuple[Value, ...]:

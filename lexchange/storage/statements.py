@@ -248,7 +248,7 @@ INSERT INTO current_configuration (name, generation, version, published_ms, node
 ON CONFLICT (name) DO UPDATE SET
     generation = current_configuration.generation + 1,
     version = excluded.version, published_ms = excluded.published_ms, node = excluded.node
-WHERE current_configuration.version <> excluded.version"""
+WHERE current_configuration.version <> excluded.version AND current_configuration.generation <= ?"""
 
 CURRENT_CONFIG = "SELECT generation, version, published_ms, node FROM current_configuration WHERE name = 'current'"
 

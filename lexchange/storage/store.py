@@ -28,6 +28,7 @@ from lexchange.storage.schema import Opening
 from lexchange.storage.sqlite import SqliteConnector, back_up_file
 from lexchange.storage.takes import Takes
 from lexchange.storage.values import (
+    ANY_GENERATION,
     BreakerRow,
     CallMark,
     CallOutcome,
@@ -334,11 +335,12 @@ class Store:
 
     # ---------------------------------------------------------------------------------------------- configuration
 
-    async def publish_config(self, version: str, documents: bytes, *, summary: str, node: str, now_ms: int) -> None:
-        """Keep what a configuration says and make it the one in force; every process may say so."""
-        keep = Statement(sql=statements.RECORD_CONFIG, params=(version, now_ms, summary, documents))
-        publish = Statement(sql=statements.PUBLISH_CONFIG, params=(version, now_ms, node), locks="configuration")
-        await self._connector.write((keep, publish))
+    async def publish_config(
+        self, version: str, documents: bytes, *, summary: str, node: str, now_ms: int, over: int = ANY_GENERATION
+    ) -> bool:
+        """Keep a configuration, in force instead of one of generation `over` or earlier; False where it is already."""
+        unit = units.publish_config(version, documents, summary, node=node, now_ms=now_ms, over=over)
+        return (await self._connector.write(unit)).failed_guard is None
 
     async def current_config(self) -> CurrentConfig | None:
         """The configuration in force; None before the first."""

@@ -177,6 +177,15 @@ def reset_breakers(campaign: str, buyer: str, now_ms: int) -> Unit:
     return (Statement(sql=statements.RESET_BREAKERS, params=params, locks=_breakers(campaign, buyer)),)
 
 
+def publish_config(version: str, documents: bytes, summary: str, *, node: str, now_ms: int, over: int) -> Unit:
+    """Put a configuration in force, and keep what it says."""
+    in_force = (version, now_ms, node, over)
+    return (
+        Statement(sql=statements.PUBLISH_CONFIG, params=in_force, guard=STATE, locks="configuration"),
+        Statement(sql=statements.RECORD_CONFIG, params=(version, now_ms, summary, documents)),
+    )
+
+
 def _claim_call(lead: Lead, mark: CallMark | None) -> Unit:
     if mark is None:
         return ()

@@ -87,6 +87,9 @@ class BreakerRow:
     retry_ms: int | None = None  # while open: when a call may find out whether he is back
 
 
+ANY_GENERATION = 1 << 62  # no configuration ever gets so far
+
+
 @frozen
 class CurrentConfig:
     """The configuration in force. `generation` counts up with each change, `node` is who made it."""

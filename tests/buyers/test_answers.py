@@ -163,6 +163,13 @@ def test_bid_is_read_exactly(bid, micros):
     assert (reading.verdict, reading.bid_micros, reading.bid_problem) == (ACCEPTED, micros, "")
 
 
+@pytest.mark.parametrize("odd", [b"1e-99999999999999999999", b"0e99999999999999999999"])
+def test_bid_is_read_beside_a_number_that_no_decimal_holds(odd):
+    """An answer is read again for the digits that a float cuts; whatever else stands in it, nothing is raised."""
+    reading = read(PING, b'{"status": "ok", "bid": 5.123456789012345678, "odd": %b}' % odd)
+    assert (reading.verdict, reading.bid_micros) == (ACCEPTED, 5_123_457)
+
+
 @pytest.mark.parametrize(
     ("bid", "problem"),
     [
@@ -217,6 +224,7 @@ def test_bid_and_price_are_not_read_when_rejected():
         (b'{"reason": null}', ""),
         (b'{"reason": "a\\r\\nb\\u0000\\u001b[31mc\\u202ed"}', "a b [31mc d"),
         (b'{"reason": ["bad zip", "dup"]}', '["bad zip","dup"]'),
+        (b'{"reason": %b}' % (b"[" * 900 + b"]" * 900), ""),
         (b'{"reason": "%b"}' % (b"x" * 500), "x" * REASON_CHARACTERS),
         (b'{"reason": "%s"}' % ("é" * 500).encode(), "é" * REASON_CHARACTERS),
     ],

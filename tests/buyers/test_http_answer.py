@@ -71,7 +71,14 @@ ANSWERS: list[tuple[str, list[bytes], BuyerAnswer, bool]] = [
         answer(200, b"ok"),
         True,
     ),
-    ("204 with a length", [b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"], answer(204, b""), True),
+    ("204 with a length", [b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"], answer(204, b""), False),
+    ("204 with the length 0", [b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"], answer(204, b""), True),
+    (
+        "an interim answer with chunks that should not be",
+        [b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n" + OK + b"\r\nuntil the end", b""],
+        answer(200, b"until the end"),
+        False,
+    ),
     ("304 with a length", [b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"], answer(304, b""), True),
     (
         "a redirect",

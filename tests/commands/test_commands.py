@@ -1,7 +1,10 @@
 """`check`, `show`, `reconcile` and `key`, as an operator uses them: text for him, JSON for his programs."""
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -205,6 +208,16 @@ def test_no_argument_is_told_what_there_is() -> None:
     helped = lexchange("--help").stdout
     for command in ("serve", "demo", "check", "show", "reconcile", "key"):
         assert command in helped
+
+
+def test_reader_who_has_seen_enough_is_no_error() -> None:
+    """`lexchange show | head` ends in silence, whatever is left to be said."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "lexchange", "check", "campaigns/demo.yaml", "--dev"]
+    done = subprocess.run(command, cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_base_campaign_is_what_the_cases_say() -> None:

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from lexchange import resends
+from lexchange.exchange import Exchange
 from lexchange.lead import AttemptOutcome, Lead, LeadState
 from lexchange.server import Server
 from lexchange.storage import Store
@@ -144,3 +145,46 @@ async def test_of_two_processes_one_asks_again(tmp_path: Path) -> None:
         await store.claim_lead(found, now_ms=NOW_MS)
         asked = replace(found, updated_ms=found.updated_ms + 1)
         assert [await store.start_resend(asked, found) for _ in range(2)] == [True, False]
+
+
+async def test_lead_that_breaks_its_resend_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, the lead after it is asked about, and the server goes on; or each restart would end the same."""
+    ask_again = Exchange.ask_again
+    first: list[str] = []
+    told: list[dict[str, Any]] = []
+
+    async def break_of_the_first(self: Exchange, lead: Lead, due: frozenset[str]) -> None:
+        if lead.lead_id in first:
+            raise KeyError(lead.data["email"])
+        await ask_again(self, lead, due)
+
+    monkeypatch.setattr(Exchange, "ask_again", break_of_the_first)
+    monkeypatch.setattr(resends, "log_event", lambda event, **facts: told.append({"event": event} | facts))
+    async with exchange_for(a_case(CUT, CUT, SOLD, is_direct=True), tmp_path) as (server, buyers):
+        monkeypatch.setattr(resends, "AT_ONCE", 1)
+        first.append((await sell(server, is_direct=True))["lead_id"])
+        second = (await sell(server, is_direct=True))["lead_id"]
+        async with asyncio.timeout(5):
+            while buyers.calls["acme.post"] < 3:  # noqa: ASYNC110 - the buyer is another part of this loop
+                await asyncio.sleep(0.02)
+        assert (await sell(server, is_direct=True))["status"] == "delivered"
+        lead = await server.store.audit.find_lead(second)
+        assert lead is not None
+        assert lead.state is LeadState.DELIVERED
+    assert (told[0]["event"], told[0]["lead_id"]) == ("resend_failed", first[0])
+    assert told[0]["error"].startswith("KeyError at test_resends.py:")
+
+
+async def test_leads_are_asked_about_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A buyer who hangs keeps no other lead waiting."""
+    both, met = asyncio.Barrier(2), asyncio.Event()
+
+    async def meet(self: Exchange, lead: Lead, due: frozenset[str]) -> None:
+        await both.wait()
+        met.set()
+
+    monkeypatch.setattr(Exchange, "ask_again", meet)
+    async with exchange_for(a_case(CUT, CUT, is_direct=True), tmp_path) as (server, _):
+        for _ in range(2):
+            await sell(server, is_direct=True)
+        await asyncio.wait_for(met.wait(), 5)

@@ -4,7 +4,9 @@ import asyncio
 from pathlib import Path
 
 import orjson
+import pytest
 
+from lexchange.catalog import Catalog
 from lexchange.clock import SystemClock
 from lexchange.config import Limits, Settings
 from lexchange.configuration import Configuration, load
@@ -89,3 +91,60 @@ async def test_number_that_is_given_again_is_another_generation(store: Store, tm
             assert current.generation == 2
             await wait_until(lambda wanted=campaign: served[-1:] == [wanted])
     assert served == ["two", "three"]
+
+
+@pytest.mark.parametrize("last", ["one", "three"])
+async def test_old_files_do_not_undo_what_comes_into_force_as_their_machine_starts(
+    last: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It has looked, and found its own files in force, or itself to be the last who spoke; then another one speaks."""
+    here, elsewhere = (a_node(store, tmp_path / name) for name in ("here", "elsewhere"))
+    here._node, elsewhere._node = "here", "elsewhere"
+    for name in ("one", last):
+        write(tmp_path / "here", name)
+        assert await here.reload()
+    write(tmp_path / "here", "one")
+    write(tmp_path / "elsewhere", "two")
+    look, looks = store.current_config, 0
+
+    async def look_just_before_the_other_speaks() -> CurrentConfig | None:
+        nonlocal looks
+        found, looks = await look(), looks + 1
+        if looks == 1:
+            assert await elsewhere.reload()
+        return found
+
+    monkeypatch.setattr(store, "current_config", look_just_before_the_other_speaks)
+    await a_restarted(here).begin(load(here._settings, Limits()))
+    current = await look()
+    assert current is not None
+    assert (current.version, current.node) == (elsewhere._version, "elsewhere")
+
+
+def a_restarted(node: Configuration) -> Configuration:
+    again = Configuration(node._settings, Limits(), node._store, SystemClock())
+    again._node = node._node
+    return again
+
+
+async def test_configuration_that_breaks_its_reader_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever breaks: what was served before is served on, and this is tried once."""
+    node = a_node(store, tmp_path / "here")
+    write(tmp_path / "here", "one")
+    own = load(node._settings, Limits())
+    await node.begin(own)
+    await store.publish_config("other", b"no documents", summary="", node="elsewhere", now_ms=NOW_MS)
+    taken: list[Catalog] = []
+
+    def broken(packed: bytes, version: str) -> Catalog:
+        raise RecursionError
+
+    monkeypatch.setattr(node, "_compile", broken)
+    async with node.followed(taken.append):
+        async with asyncio.timeout(5):
+            while node._seen is None or node._seen[0] < 2:  # noqa: ASYNC110 - the look is another part of this loop
+                await asyncio.sleep(0.05)
+    assert taken == []
+    assert await a_restarted(node).begin(own) is own.catalog

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from lexchange.errors import StorageError
-from lexchange.lead import AttemptOutcome, LeadState
+from lexchange.lead import AttemptOutcome, Lead, LeadState
 from lexchange.leases import DETAIL, Lease, new_worker, runs
 from lexchange.storage import CallMark, CallOutcome, Store
+from lexchange.storage.connector import Statement
 from tests.storage.examples import NOW_MS, a_lead, an_attempt, slot
 
 
@@ -239,3 +240,45 @@ async def test_call_of_a_process_that_is_gone_can_be_made_again(
         assert (await store.claim_lead(lead, now_ms=NOW_MS, mark=mark)).outcome == "claimed"
     await lease.beat()
     assert await begin() is outcome
+
+
+async def spoil(store: Store, lead_id: str) -> None:
+    """Have a lead say what a later lexchange may write, and this one does not know."""
+    spoilt = Statement(
+        sql='UPDATE leads SET record = REPLACE(record, \'"dropped":\', \'"shade":1,"dropped":\') WHERE lead_id = ?',
+        params=(lead_id,),
+    )
+    await store._connector.write((spoilt,))
+    with pytest.raises(TypeError, match="shade"):
+        await store.audit.find_lead(lead_id)
+
+
+async def test_lead_that_cannot_be_read_keeps_no_other_in_flight(store: Store, clock: MovedClock):
+    """A later lexchange has sent it, and ended: this one settles what it can, and lives."""
+    for number in (1, 2):
+        await store.claim_lead(a_lead(number, ping_id=None, worker=of_dead_process()), now_ms=NOW_MS)
+    await spoil(store, a_lead(1).lead_id)
+    await a_lease(store, clock).beat()
+    other = await store.audit.find_lead(a_lead(2).lead_id)
+    assert other is not None
+    assert other.state is LeadState.UNKNOWN
+    assert [lead.lead_id for lead in await store.audit.unresolved_leads()] == [other.lead_id]
+
+
+async def test_lead_that_cannot_be_swept_keeps_no_other_in_flight(
+    store: Store, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever is wrong with it; it is told, and left to an operator."""
+    for number in (1, 2):
+        await store.claim_lead(a_lead(number, ping_id=None, worker=of_dead_process()), now_ms=NOW_MS)
+    sweep = store.sweep_lead
+
+    async def sweep_but_the_first(swept: Lead, found: Lead) -> bool:
+        if found.lead_id == a_lead(1).lead_id:
+            raise AssertionError("no lead goes so")
+        return await sweep(swept, found)
+
+    monkeypatch.setattr(store, "sweep_lead", sweep_but_the_first)
+    await a_lease(store, clock).beat()
+    states = {lead.lead_id: lead.state for lead in await store.audit.unresolved_leads()}
+    assert states == {a_lead(1).lead_id: LeadState.SENDING, a_lead(2).lead_id: LeadState.UNKNOWN}

@@ -10,6 +10,7 @@ from lexchange.lead import Fingerprint, Lead, LeadState, Ping, PingState
 from lexchange.purge import Purge
 from lexchange.retention import DAY_MS, Retention, due
 from lexchange.storage import CallMark, ClaimOutcome, Store
+from lexchange.storage.connector import Statement
 from lexchange.storage.tables import TABLES
 from tests.storage.examples import BID, LATE, a_lead, a_ping, ended, slot
 
@@ -263,3 +264,18 @@ async def test_what_is_due_is_counted(store: Store) -> None:
     await store.record_ping(old_ping(3, campaign="auto"))
     (each,) = due({"home": Retention(ping_days=90)}, NOW_MS, 24)
     assert await store.purges.count(each, NOW_MS) == {"home": 1}
+
+
+async def test_a_lead_that_cannot_be_read_holds_up_no_other(store: Store) -> None:
+    """It is neither put away nor gone, as nobody could read it there; those behind it are both."""
+    first, second = [await keep(store, old_lead(number), LeadState.DELIVERED) for number in (1, 2)]
+    put_away: list[str] = []
+    spoilt = Statement(sql="UPDATE leads SET record = '{}' WHERE lead_id = ?", params=(first.lead_id,))
+    await store._connector.write((spoilt,))
+    ages = Retention(lead_days=90, lead_data_days=30)
+    gone = await Purge(store, Wall(), Limits(), rests=0).run(
+        {"home": ages}, lambda leads: put_away.extend(lead.lead_id for lead in leads if isinstance(lead, Lead))
+    )
+    assert (gone["lead_data"], gone["leads"]) == (1, 1)
+    assert set(put_away) == {second.lead_id}
+    assert (await rows(store))["leads"] == 1

@@ -12,7 +12,7 @@ import pytest
 
 from lexchange.errors import ConfigError, StorageError
 from lexchange.lead import LeadState, PingState
-from lexchange.storage import Store, statements
+from lexchange.storage import Store, back_up, statements
 from lexchange.storage.connector import Statement
 from lexchange.storage.schema import pending
 from lexchange.storage.sqlite import SqliteConnector
@@ -194,3 +194,28 @@ async def test_log_that_a_long_read_has_let_grow_is_cut(file: str, monkeypatch: 
         for number in range(9_000, 9_003):
             await store.record_ping(a_ping(number))
         assert log_bytes(file) <= 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("nowhere/copy.db", "in a folder that is there"),
+        ("store.db/copy.db", "in a folder"),
+        ("x" * 250, "File name too l"),
+    ],
+)
+async def test_backup_says_why_it_cannot_be_written(place: str, told: str, tmp_path: Path) -> None:
+    """The place is told, and no traceback."""
+    async with Store.open(f"sqlite:///{tmp_path}/store.db"):
+        with pytest.raises(ConfigError, match=f"{place}: .*{told}"):
+            await back_up(f"sqlite:///{tmp_path}/store.db", tmp_path / place)
+
+
+def test_database_of_another_program_is_left_alone(file: str) -> None:
+    """A mistyped path puts nothing into somebody else's file."""
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = Path(file).read_bytes()
+    with pytest.raises(ConfigError, match="expected a store, or no file yet; got the database of another program"):
+        asyncio.run(SqliteConnector.open(file, busy_timeout_ms=50, waiting_units=150))
+    assert Path(file).read_bytes() == before

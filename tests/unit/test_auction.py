@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import pytest
 
 from lexchange.auction import Auction, Terms
 from lexchange.background import Background
+from lexchange.breaker import DEFAULT_BREAKER, BreakerRule, BreakerState
 from lexchange.buyers.client import BuyerAnswer, BuyerClient, BuyerFailure, BuyerRequest, FailureKind
 from lexchange.buyers.connection import Hear
 from lexchange.buyers.mapping import MappingValues
@@ -73,6 +75,7 @@ class Held:
     def __init__(self, client: FakeClient | BuyerClient, *, late_error: Exception | None = None) -> None:
         self.client = cast(BuyerClient, client)
         self.background = Background()
+        self.gates = Gates(lambda *_: None)
         self.late: list[BuyerPing] = []
         self.ranked: list[str] = []
         self.pings: dict[str, BuyerPing] = {}
@@ -102,7 +105,7 @@ class Held:
             client=self.client,
             limits=Limits(late_grace_ms=500),
             background=self.background,
-            gates=Gates(lambda *_: None),
+            gates=self.gates,
             on_late=self.on_late,
         )
         started_s = time.perf_counter()
@@ -178,6 +181,15 @@ async def test_buyer_times_out_when_his_own_time_is_over() -> None:
     assert (held.pings["slow"].latency_us or 0) >= 15_000
     await held.background.drain(1)
     assert [(ping.outcome, ping.bid_micros) for ping in held.late] == [(PingOutcome.LATE, 9_000_000)]
+
+
+async def test_buyer_who_times_out_within_a_tick_of_his_own_time_fails() -> None:
+    """A timer of uvloop may ring so early: the time-out is his all the same, and his breaker hears of it."""
+    buyer = pinged_by(1)
+    timed_out = BuyerFailure(kind=FailureKind.TIMEOUT, is_sent=True, detail="no answer in time")
+    held = await hold([replace(buyer, breaker=BreakerRule(failures=1))], {"slow": timed_out})
+    owner = a_route(buyer).live.buyers["slow"].owner
+    assert held.gates.gate(owner, DEFAULT_BREAKER).ping.state is BreakerState.OPEN
 
 
 async def test_buyer_who_never_answers_is_told_once() -> None:

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from lexchange import background as module
-from lexchange.background import Background, beside
-from lexchange.errors import ConfigError, RequestRefused
+from lexchange.background import Background, beside, describe, keep_on
+from lexchange.errors import ConfigError, RequestRefused, StorageError
 from lexchange.reasons import Reason
 
 
@@ -108,3 +108,45 @@ async def test_block_ends_when_the_work_beside_it_breaks() -> None:
     with pytest.raises(ValueError, match="sam"):
         async with beside(fail()):
             await asyncio.sleep(60)
+
+
+async def test_turn_that_breaks_costs_that_turn(events) -> None:
+    """Whatever it broke of. The same again is told when something else, or a turn that went well, was in between."""
+    turns = [StorageError("full"), StorageError("full"), KeyError("sam.carter@example.com"), None, StorageError("full")]
+    done = asyncio.Event()
+
+    async def turn() -> None:
+        if not turns:
+            done.set()
+        elif (error := turns.pop(0)) is not None:
+            raise error
+
+    async with beside(keep_on(0, turn, "turn_failed")):
+        await asyncio.wait_for(done.wait(), 5)
+    (_, first), (_, second), (_, third) = events
+    assert (first, third) == ("full", "full")
+    assert second.startswith("KeyError at test_background.py:")
+
+
+async def test_what_goes_on_is_told_again_after_a_while(events, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads only the end of the log reads of it, too."""
+    monkeypatch.setattr(module, "QUIET_S", 0)
+    count = 0
+    done = asyncio.Event()
+
+    async def turn() -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            done.set()
+        raise StorageError("full")
+
+    async with beside(keep_on(0, turn, "turn_failed")):
+        await asyncio.wait_for(done.wait(), 5)
+    assert len(events) >= 3
+
+
+def test_an_error_is_told_without_what_it_may_hold_of_a_lead() -> None:
+    """Ours are written to be read; another's text is whatever it was made of."""
+    assert describe(StorageError("database or disk is full")) == "database or disk is full"
+    assert describe(ValueError("sam.carter@example.com")) == "ValueError"

@@ -21,14 +21,14 @@ def a_breaker(rule: BreakerRule = RULE) -> tuple[Breaker, list[str]]:
 
 def fail(breaker: Breaker, count: int, now: float = 1000.0) -> None:
     for _ in range(count):
-        breaker.record(False, now)
+        breaker.record(False, now, now)
 
 
 def test_opens_after_failures_in_a_row():
     """One success in between and the row begins anew."""
     breaker, told = a_breaker()
     fail(breaker, 2)
-    breaker.record(True, 1000)
+    breaker.record(True, 1000, 1000)
     fail(breaker, 2)
     assert (breaker.state, breaker.admit(1000)) == (BreakerState.CLOSED, True)
     fail(breaker, 1)
@@ -40,7 +40,7 @@ def test_opens_at_a_share_of_failures():
     """Of enough calls, within the time; a success between any two failures breaks every row."""
     breaker, told = a_breaker()
     for second in range(5):
-        breaker.record(True, 1000 + second)
+        breaker.record(True, 1000 + second, 1000 + second)
         if second == 4:
             assert told == []  # of nine calls
         fail(breaker, 1, 1000 + second)
@@ -51,7 +51,7 @@ def test_forgets_what_is_older_than_its_time():
     """Failures of long ago weigh nothing."""
     breaker, told = a_breaker()
     for second in range(5):
-        breaker.record(True, 1000 + second)
+        breaker.record(True, 1000 + second, 1000 + second)
         fail(breaker, 1, 1000 + second if second < 4 else 1000 + 10.9)
     assert told == []
 
@@ -62,8 +62,22 @@ def test_lets_one_probe_through():
     fail(breaker, 3)
     assert [breaker.admit(at) for at in (1000, 1029.9, 1030, 1030, 1031)] == [False, False, True, False, False]
     assert (breaker.stops(1031), breaker.state) == (True, BreakerState.HALF_OPEN)
-    breaker.record(True, 1031)
+    breaker.record(True, 1031, 1030)
     assert (breaker.admit(1031), breaker.admit(1031), breaker.why) == (True, True, "")
+    assert told == ["open", "half_open", "closed"]
+
+
+@pytest.mark.parametrize("is_ok", [False, True])
+def test_call_of_before_the_pause_is_no_probe(is_ok):
+    """Who waits for longer than the pause hears of the outage when it may be over: the probe tells whether it is."""
+    breaker, told = a_breaker()
+    fail(breaker, 3)
+    assert breaker.admit(1030)
+    breaker.record(is_ok, 1031, 999)
+    assert breaker.state is BreakerState.HALF_OPEN
+    breaker.record(True, 1032, 1030)
+    for _ in range(3):
+        breaker.record(False, 1033, 999)
     assert told == ["open", "half_open", "closed"]
 
 
@@ -83,7 +97,7 @@ def test_rests_longer_each_time():
         pauses.append(breaker.retry_at - now)
         now = breaker.retry_at
         assert breaker.admit(now)
-        breaker.record(False, now)
+        breaker.record(False, now, now)
     assert pauses == [30, 60, 70, 70]
     assert breaker.why == "the probe failed"
 
@@ -95,7 +109,7 @@ def test_long_health_is_remembered():
     for closed_s, pause_s in ((10, 60), (71, 30)):
         now = breaker.retry_at
         assert breaker.admit(now)
-        breaker.record(True, now)
+        breaker.record(True, now, now)
         fail(breaker, 3, now + closed_s)
         assert breaker.retry_at - (now + closed_s) == pause_s
 
@@ -123,6 +137,9 @@ def test_reset_closes_it():
     fail(breaker, 3)
     breaker.reset(1001)
     assert (breaker.admit(1001), told) == (True, ["open", "closed"])
+    for _ in range(3):
+        breaker.record(False, 1002, 1000)
+    assert told == ["open", "closed"]
     fail(breaker, 3, 1002)
     assert breaker.retry_at == 1032
 
@@ -140,7 +157,7 @@ def test_never_refuses_for_longer_than_its_longest_pause(calls):
         if what == "admit":
             breaker.admit(now)
         else:
-            breaker.record(what == "ok", now)
+            breaker.record(what == "ok", now, now)
     assert breaker.admit(now + RULE.max_pause_s + 31)
     assert all(one != other for one, other in pairwise(told))
 

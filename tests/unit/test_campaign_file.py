@@ -375,6 +375,13 @@ def test_the_version_is_twelve_digits_of_sha_256() -> None:
     assert config_version([b"a", b"bc"]) == "ba7816bf8f01"
 
 
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    """The name goes into the store and the log, as UTF-8."""
+    (tmp_path / "\udcff.yaml").write_text(Path("campaigns/demo.yaml").read_text())
+    with pytest.raises(ConfigError, match=r"udcff\.yaml':1: expected a file name of printable characters"):
+        load(tmp_path)
+
+
 def test_problems_of_all_files_are_listed_and_names_are_unique_over_them(tmp_path: Path) -> None:
     """A SRC tells a call's campaign, so that no two campaigns may share one."""
     (tmp_path / "a.yaml").write_text(BASE, "utf-8")

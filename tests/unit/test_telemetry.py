@@ -1,6 +1,7 @@
 """Log events: what a line holds, and what a log that takes no line may cost."""
 
 import io
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,3 +31,12 @@ def test_event_is_lost_when_the_log_is_full(monkeypatch: pytest.MonkeyPatch) -> 
             telemetry.log_event("storage_error", error="database or disk is full")
             count += 1
     assert count == 1_000
+
+
+def test_event_may_hold_any_text_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a file may be no UTF-8, and who tells of it must not end of it."""
+    stream = io.StringIO()
+    monkeypatch.setattr(telemetry, "_stream", stream)
+    telemetry.log_event("reload_refused", problems="\udcff.yaml:1: é", count=1 << 70)
+    event = json.loads(stream.getvalue())
+    assert (event["problems"], event["count"]) == ("\udcff.yaml:1: é", 1 << 70)

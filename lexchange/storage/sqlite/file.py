@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -62,6 +62,9 @@ def prepare(file: str, busy_timeout_ms: int, opening: Opening = Opening.MIGRATE)
     """Make the file where it is missing, bring its schema up to date, one process at a time; by which migrations."""
     Path(file).touch(mode=0o600)  # it holds people's data; SQLite gives its side files the same mode
     with closing(connect(file, busy_timeout_ms)) as connection:
+        tables = patiently(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'", busy_timeout_ms)
+        if tables and ("migrations",) not in tables:
+            raise ConfigError(f"{file}: expected a store, or no file yet; got the database of another program")
         patiently(connection, f"PRAGMA page_size = {PAGE_BYTES}", busy_timeout_ms)
         journal = patiently(connection, "PRAGMA journal_mode = WAL", busy_timeout_ms)
         if journal != [("wal",)]:
@@ -77,8 +80,8 @@ def back_up_file(file: str, to: Path) -> None:
 
     One read transaction holds the moment: without it every commit would have the backup begin again.
     """
-    if to.exists():
-        raise ConfigError(f"{to}: expected a path where nothing is")
+    if to.exists() or not to.parent.is_dir():
+        raise ConfigError(f"{to}: expected a path where nothing is, in a folder that is there")
     partial = to.with_name(f"{to.name}.partial")
     try:
         partial.unlink(missing_ok=True)
@@ -93,10 +96,13 @@ def back_up_file(file: str, to: Path) -> None:
         folder = os.open(to.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
-    except (sqlite3.Error, OSError) as error:
+    except sqlite3.Error as error:
         raise failure(error) from error
+    except OSError as error:
+        raise ConfigError(f"{to}: cannot write there: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _migrate(connection: sqlite3.Connection, opening: Opening) -> Iterator[str]:
