@@ -38,10 +38,12 @@ ANSWER = b"%bdate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\
 
 SHED_PATHS = frozenset([b"/ping", b"/direct_post"])  # a post is a promise and always gets through
 _TOO_MANY = error_body("overloaded", "too many calls wait already; try again")
-OVERLOADED = (
+OVERLOADED_ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
-    b"content-length: %d\r\n\r\n%b" % (RETRY_AFTER_S, len(_TOO_MANY), _TOO_MANY)
+    b"content-length: %d\r\n%%b\r\n%b" % (RETRY_AFTER_S, len(_TOO_MANY), _TOO_MANY)
 )
+LAST = b"%b: %b\r\n" % CLOSE
+OVERLOADED, OVERLOADED_LAST = OVERLOADED_ANSWER % b"", OVERLOADED_ANSWER % LAST
 SHED_STARTS = tuple(b"POST %b HTTP/1.1\r\n" % path for path in sorted(SHED_PATHS))
 _length = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,5})(?=\r\n|\Z)")
 _unusual = re.compile(rb"(?i)\r\n(connection|expect|transfer-encoding|upgrade):")
@@ -120,7 +122,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
             return  # a trailer: it comes behind the body, and is no header of the call (RFC 9110, 6.5.1)
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+            self.expect_100_continue = self.parser.get_http_version() != "1.0"  # which knows no 100 (RFC 9110, 10.1.1)
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -159,10 +161,11 @@ class JsonErrorProtocol(HttpToolsProtocol):
                 self.due_s = self.loop.time() + KEEP_ALIVE_S
         else:
             self.due_s = None
-            self.transport.write(OVERLOADED)
             if self.parser.should_keep_alive():
+                self.transport.write(OVERLOADED)
                 self.on_response_complete()
             else:
+                self.transport.write(OVERLOADED_LAST)
                 self.transport.close()
 
     def on_response_complete(self) -> None:
@@ -184,7 +187,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
         self._endpoint = None
         body = error_body("invalid_payload_shape", f"this is no HTTP/1.1 request that can be read: {msg}")
         date = self.server_state.default_headers[0][1]
-        self.farewell = ANSWER % (STATUS_LINE[400], date, len(body), b"%b: %b\r\n" % CLOSE, body)
+        self.farewell = ANSWER % (STATUS_LINE[400], date, len(body), LAST, body)
         if self._is_half_read() and self.pipeline:
             self.pipeline.popleft()  # its call waits behind others, and for a rest that will not come
         elif self._is_half_read() or self._is_idle():

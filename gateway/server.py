@@ -15,6 +15,8 @@ from gateway.protocol import JsonErrorProtocol
 
 # uvloop takes one new connection off a listening socket each turn: when turns are slow, who comes would wait seconds.
 ACCEPTED_A_TURN = 16
+# After a minute of silence, each ten seconds: who does not answer three is gone.
+PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # names that not every system has
 
 
 class HttpServer:
@@ -62,6 +64,7 @@ class HttpServer:
         """Each second: set the Date header, as uvicorn's own main loop would, and hang up on who is too slow."""
         if self._server is None:
             return
+        self._tick = loop.call_later(1, self._look_after, loop)
         state = self._server.server_state
         state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         now_s = loop.time()
@@ -69,7 +72,6 @@ class HttpServer:
             if self._is_stopping:
                 each.shutdown()  # it may have been accepted when the others were told
             each.end_if_due(now_s)
-        self._tick = loop.call_later(1, self._look_after, loop)
 
 
 def open_socket(address: str, *, is_shared: bool = False) -> socket.socket:
@@ -82,12 +84,21 @@ def open_socket(address: str, *, is_shared: bool = False) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_shared)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _probe_who_is_silent(opened)
         opened.bind((host.strip("[]"), int(port)))
     except OSError:
         opened.close()
         raise
     opened.setblocking(False)
     return opened
+
+
+def _probe_who_is_silent(opened: socket.socket) -> None:
+    """A gRPC client may rest for ever, but one whose machine is gone would hold his connection for ever, too."""
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # which those inherit that are accepted here
+    for name, value in PROBES.items():
+        if hasattr(socket, name):
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def address_of(opened: socket.socket) -> str:

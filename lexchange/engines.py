@@ -48,6 +48,7 @@ class AioEngine:
     def _bind(self, settings: Settings) -> int:
         if settings.tls is None:
             return self._server.add_insecure_port(settings.grpc)
+        _tls_context(settings)  # says what is wrong with them
         pair = (settings.tls.key.read_bytes(), settings.tls.certificate.read_bytes())
         return self._server.add_secure_port(settings.grpc, grpc.ssl_server_credentials([pair]))
 
@@ -87,8 +88,24 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
-    context.load_cert_chain(settings.tls.certificate, settings.tls.key)
+    pair = (settings.tls.certificate, settings.tls.key)
+    try:
+        context.load_cert_chain(*pair, password=_no_password)
+    except (OSError, ValueError) as error:  # of the first is what OpenSSL raises
+        text = f"--grpc-tls {pair[0]}:{pair[1]}: expected PEM files that fit each other; got: {_problem(error)}"
+        raise ConfigError(text) from error
     return context
+
+
+def _no_password() -> str:
+    """OpenSSL would ask the terminal for an encrypted key's password, and wait."""
+    raise ValueError("a key with a password")
+
+
+def _problem(error: Exception) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return str(error)
+    return (error.reason or "one of them is no PEM").lower().replace("_", " ")
 
 
 ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"turbo": TurboEngine, "aio": AioEngine}

@@ -1,10 +1,13 @@
 """Reflection: our protos for clients that have none, such as grpcurl, `buf curl` and ghz."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from google.protobuf import descriptor_pool
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from lexchange.watches import Watches
 
 
 class Symbols:
@@ -24,8 +27,14 @@ class Symbols:
         return getattr(self._pool, name)
 
 
-def add_reflection(services: Iterable[str], adds: Any) -> None:
-    """Serve it for these services, by their full names."""
+def add_reflection(services: Iterable[str], watches: Watches, adds: Any) -> None:
+    """Serve it for these services, by their full names. Its streams can be let go: grpcui keeps its own open."""
     add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # comes without types
-    names = (*services, reflection.SERVICE_NAME)
-    add(reflection.aio.ReflectionServicer(names, pool=Symbols()), adds)
+    stock: Any = reflection.aio.ReflectionServicer((*services, reflection.SERVICE_NAME), pool=Symbols())
+
+    async def answer(requests: AsyncIterable[Any], context: Any) -> None:
+        async with watches.watch():
+            async for each in stock.ServerReflectionInfo(requests, context):
+                await context.write(each)
+
+    add(SimpleNamespace(ServerReflectionInfo=answer), adds)

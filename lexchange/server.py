@@ -4,11 +4,13 @@ Everything is closed in reverse: calls in flight finish first, then deliveries u
 """
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -39,7 +41,9 @@ from lexchange.resends import resending
 from lexchange.servicer import LeadExchangeServicer
 from lexchange.storage import Store
 from lexchange.upkeep import kept_up
+from lexchange.watches import Watches
 
+OPEN_FILES = 65_536  # connections are files
 SERVICE = pb.DESCRIPTOR.services_by_name["LeadExchange"].full_name
 
 
@@ -64,8 +68,17 @@ def _take(exchange: Exchange, apart: Apart, catalog: Catalog) -> None:
     apart.add()
 
 
+def _allow_files() -> None:
+    """As many connections as the system lets us have: what a shell or a service begins with is mostly 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 async def serve(settings: Settings, limits: Limits, on_ready: Callable[[Server], None]) -> int:
     """Serve until SIGTERM or SIGINT; calls in flight finish first. SIGHUP reads the campaign files again."""
+    _allow_files()
     stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -144,8 +157,10 @@ class Listeners:
         self._limits = limits
         self._app = create_app(InProcessStub(exchange))
         self._http = HttpServer()
-        self._health = Health()
-        self._grpc = _grpc_engine(settings, exchange, self._health, limits)
+        self._watches = Watches()
+        self._health = Health(self._watches)
+        self._grpc = _grpc_engine(settings, limits)
+        self._serve_on(self._grpc.adds, is_dev=settings.is_dev)
         self.grpc_address = self._grpc.address
         self._socket = _http_socket(settings)
         self.http_address = address_of(self._socket)
@@ -163,21 +178,24 @@ class Listeners:
         self._app.is_draining = True
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._limits.drain_notice_ms / 1000)
-        self._health.let_go()
+        self._watches.let_go()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._grpc.stop(self._limits.drain_s))
             group.create_task(self._http.stop(self._limits.drain_s))
 
+    def _serve_on(self, adds: Any, *, is_dev: bool) -> None:
+        """Add what speaks gRPC to an engine."""
+        pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(self._exchange), adds)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, adds)
+        if is_dev:
+            services = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+            add_reflection(services, self._watches, adds)
 
-def _grpc_engine(settings: Settings, exchange: Exchange, health: Health, limits: Limits) -> Engine:
+
+def _grpc_engine(settings: Settings, limits: Limits) -> Engine:
     if settings.grpc_engine not in ENGINES:
         raise ConfigError(f"--grpc-engine {settings.grpc_engine}: expected one of {', '.join(ENGINES)}")
-    engine = ENGINES[settings.grpc_engine](settings, limits)
-    pb_grpc.add_LeadExchangeServicer_to_server(LeadExchangeServicer(exchange), engine.adds)
-    health_pb2_grpc.add_HealthServicer_to_server(health, engine.adds)
-    if settings.is_dev:
-        add_reflection((SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), engine.adds)
-    return engine
+    return ENGINES[settings.grpc_engine](settings, limits)
 
 
 def _http_socket(settings: Settings) -> socket.socket:

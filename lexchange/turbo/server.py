@@ -6,17 +6,21 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import grpc
 
 from lexchange.background import drained
+from lexchange.telemetry import log_event
 from lexchange.turbo.calls import Call, Calling, Method
-from lexchange.turbo.connection import Connection
+from lexchange.turbo.connection import GREETING_S, Connection
 from lexchange.turbo.messages import HEAD, NO_GRPC, NO_POST, NO_TRAILERS, Refusal, refusal_trailers
 from lexchange.turbo.requests import Request
 from lexchange.turbo.streams import Receiver, Stream
 
 LISTENERS = 16  # of one socket: uvloop takes one connection from each a turn
+TLS_FAREWELL_S = 1  # grpcio answers no end of TLS, and asks what crossed ours elsewhere only when its line is cut
+BACKLOG = 2_048  # who comes while so many wait to be taken is dropped by the kernel, and tries again after a second
 
 
 class Refused:
@@ -77,8 +81,11 @@ class TurboServer:
     async def start(self, opened: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Answer on the socket, which now belongs to the server."""
         loop = asyncio.get_running_loop()
+        more: dict[str, Any] = {"backlog": BACKLOG}
+        if tls is not None:
+            more |= {"ssl": tls, "ssl_handshake_timeout": GREETING_S, "ssl_shutdown_timeout": TLS_FAREWELL_S}
         for each in (opened, *(opened.dup() for _ in range(LISTENERS - 1))):
-            self._listeners.append(await loop.create_server(self._connection, sock=each, ssl=tls))
+            self._listeners.append(await loop.create_server(self._connection, sock=each, **more))
         self._look_after(loop)
 
     async def stop(self, grace_s: float) -> None:
@@ -128,6 +135,10 @@ class TurboServer:
             return Refused(partial(stream.finish, HEAD + refusal_trailers(refusal)), is_grpc=True)
 
     def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
-        for connection in list(self._connections):
-            connection.look_after(loop.time())
         self._tick = loop.call_later(1, self._look_after, loop)
+        for connection in list(self._connections):
+            try:
+                connection.look_after(loop.time())
+            except Exception as error:  # noqa: BLE001 - without us no deadline of anybody would be kept
+                log_event("grpc_connection_failed", error=type(error).__name__)
+                connection.abort()

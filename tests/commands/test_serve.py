@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import resource
 import signal
 import socket
 from collections import Counter
@@ -109,6 +110,18 @@ async def test_health_says_so_first(tmp_path: Path) -> None:
             assert (await Rest(server.http, http).send(test_ping))[1]["status"] == "accepted"
             assert await asyncio.to_thread(server.process.wait, 10) == 0
             await watching
+
+
+def test_takes_the_files_it_may_have(tmp_path: Path) -> None:
+    """Connections are files, of which a shell gives a program few, but lets it take more."""
+    (tmp_path / "auto.yaml").write_bytes(campaign_of({}, "127.0.0.1:1"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        with serving(*options(tmp_path)) as server:
+            assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (min(hard, 65_536), hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_reloads_on_hangup(tmp_path: Path) -> None:

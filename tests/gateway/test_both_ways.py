@@ -208,6 +208,14 @@ async def test_who_expects_is_told_to_continue(running: Running) -> None:
     assert running.stub.ways == [ASGI]
 
 
+async def test_who_cannot_be_told_to_continue_is_not(running: Running) -> None:
+    """HTTP/1.0 has no 100: its client would take it for the answer."""
+    connection = await running.connect()
+    head, body = request(headers=b"Expect: 100-continue\r\n")
+    await connection.send(head.replace(b"HTTP/1.1", b"HTTP/1.0"), body)
+    assert (await connection.read_answer()).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 async def test_chunks_that_come_at_once_are_a_whole_body(running: Running) -> None:
     """How a body was cut does not matter once it is there."""
     connection = await running.connect()

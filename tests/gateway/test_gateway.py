@@ -344,6 +344,7 @@ async def test_refused_connection_closes_when_asked(running: Running) -> None:
     running.is_full = True
     answer = await running.raw(b"POST /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
     assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nconnection: close\r\n" in answer
     assert answer.endswith(b"}")
 
 

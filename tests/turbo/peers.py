@@ -1,6 +1,7 @@
 """A client that says exactly which frames it sends, and reads those that come back."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -188,11 +189,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[Running]:
+async def running(tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[Running]:
     server, echo, opened = TurboServer(**options), Echo(), open_socket("127.0.0.1:0")
     server.add_registered_method_handlers("bench.v1.Echo", echo.methods())
     address = address_of(opened)
-    await server.start(opened)
+    await server.start(opened, tls)
     try:
         yield Running(server, echo, address)
     finally:

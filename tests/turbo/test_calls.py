@@ -10,10 +10,12 @@ from typing import Any, cast
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from lexchange.health import Health
+from lexchange.reflection import add_reflection
 from lexchange.turbo import frames
+from lexchange.watches import Watches
 from tests.turbo.peers import GRPC_FIELDS, Running, fields_of, message, running
 
 ECHO = "/bench.v1.Echo/"
@@ -230,12 +232,12 @@ async def test_messages_of_a_stream_are_unpacked_one_by_one() -> None:
 
 
 async def test_health_and_reflection() -> None:
-    """The stock servicers, watch and stream."""
+    """The stock servicers, watch and stream; both are let go, and whoever comes later too."""
     async with called() as (server, channel):
-        health, adds = Health(), cast(Any, server.server)
+        watches, adds = Watches(), cast(Any, server.server)
+        health = Health(watches)
         health_pb2_grpc.add_HealthServicer_to_server(health, adds)
-        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
-        add_reflection(reflection.aio.ReflectionServicer(["grpc.health.v1.Health"]), adds)
+        add_reflection(["grpc.health.v1.Health"], watches, adds)
         stub: Any = health_pb2_grpc.HealthStub(channel)
         serving, away = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == serving
@@ -243,11 +245,16 @@ async def test_health_and_reflection() -> None:
         assert (await watch.read()).status == serving
         await health.enter_graceful_shutdown()
         assert (await watch.read()).status == away
-        health.let_go()
-        assert await watch.read() is grpc.aio.EOF
-        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-        answers = cast(Any, reflection_pb2_grpc.ServerReflectionStub)(channel).ServerReflectionInfo(asked)
-        assert [each.list_services_response.service[0].name async for each in answers] == ["grpc.health.v1.Health"]
+        stream = cast(Any, reflection_pb2_grpc.ServerReflectionStub)(channel).ServerReflectionInfo()
+        await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        assert (await stream.read()).list_services_response.service[0].name == "grpc.health.v1.Health"
+        watches.let_go()
+        async with asyncio.timeout(5):
+            assert await watch.read() is grpc.aio.EOF
+            assert await stream.read() is grpc.aio.EOF
+            late = stub.Watch(health_pb2.HealthCheckRequest())
+            assert (await late.read()).status == away
+            assert await late.read() is grpc.aio.EOF
 
 
 async def test_stop_lets_calls_end() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from typing import Any, cast
 
 import hpack
@@ -162,6 +163,18 @@ async def test_many_who_do_not_get_on_stop_no_clock(monkeypatch: pytest.MonkeyPa
         assert (await other.find(frames.RST_STREAM)).payload[-1] == ErrorCode.CANCEL
 
 
+async def test_fault_of_ours_ends_one_connection_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever we have overlooked on one connection: the deadlines of the others are kept."""
+    async with running() as server, server.peer() as broken:
+        await broken.find(frames.SETTINGS)
+        (connection,) = server.server._connections
+        monkeypatch.setattr(connection, "look_after", lambda now_s: 1 / 0)
+        async with server.peer() as other:
+            other.say(other.call(1, fields=fields_of("Wait", ("grpc-timeout", "2500m"))))
+            assert (await other.status(1))[0]["grpc-status"] == "4"
+        assert connection not in server.server._connections
+
+
 async def test_answer_of_a_long_call_waits_for_its_window() -> None:
     """Its client's time to take the answer begins with the answer, however long the call took."""
     async with running() as server, server.peer(is_greeting=False) as peer:
@@ -234,6 +247,25 @@ async def test_who_reads_no_farewell_is_let_go(monkeypatch: pytest.MonkeyPatch) 
         peer.say(frames.frame(frames.DATA, 0, 0))
         async with asyncio.timeout(10):
             await server.server._all_gone.wait()
+
+
+async def test_who_comes_with_many_others_is_not_dropped() -> None:
+    """All clients of a node that ended come to the others at once; who is dropped tries again a second later."""
+    async with running() as server:
+        host, _, port = server.address.rpartition(":")
+        came = [socket.create_connection((host, int(port)), timeout=0.5) for _ in range(400)]  # while we take none
+        for each in came:
+            each.close()
+
+
+async def test_peer_who_is_gone_without_a_word_is_found_out() -> None:
+    """A client may rest for ever; one whose machine has vanished is no client, and the kernel asks which he is."""
+    async with running() as server, server.peer() as peer:
+        await peer.find(frames.SETTINGS)
+        (connection,) = server.server._connections
+        accepted = connection._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
 # ---- without a socket ----
