@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 
 from bench.child import BenchError
+from bench.load import MOST_FAILED
 
-MOST_NOES = 1 / 1_000  # of all calls, as with errors
 _FILE = "sqlite:///"
 _NOES = {"pings": "'no_sale'", "leads": "'rejected', 'failed', 'unknown'"}
 _KEYS = {"pings": "ping_id", "leads": "lead_id"}  # in the order of time
@@ -32,7 +32,7 @@ class Answers:
             every = {"table": table, "key": _KEYS[table], "last": self._last[table]}
             noes = self._read(_COUNTED.format(**every, only=f" AND state IN ({states})"))
             all_count = sum(count for _, count in self._read(_COUNTED.format(**every, only="")))
-            if sum(count for _, count in noes) > all_count * MOST_NOES:
+            if sum(count for _, count in noes) > all_count * MOST_FAILED:
                 told = ", ".join(f"{count} {reason}" for reason, count in noes)
                 raise BenchError(f"of {all_count} {table} the exchange said no to some: {told}")
 

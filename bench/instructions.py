@@ -19,6 +19,7 @@ import uvloop
 from bench.buyers import BUYER_COUNT
 from bench.campaigns import CampaignShape, write_campaigns
 from bench.child import ROOT
+from bench.fronts import NOBODY
 from bench.lab import Lab
 from bench.load import LoadFor
 from bench.machine import choose_cores
@@ -74,7 +75,7 @@ async def _measure(lab: Lab, count: Count, options: argparse.Namespace) -> int:
     """Count; returns the calls that were counted."""
     buyers = max(options.buyers, options.posts)
     listed = max(options.listed, buyers)
-    urls = lab.buyers(max(BUYER_COUNT, listed)).urls[:listed] if buyers else ("http://127.0.0.1:9",)
+    urls = lab.buyers(max(BUYER_COUNT, listed)).urls[:listed] if buyers else NOBODY
     settings = Settings(
         config=write_campaigns(lab.folder / "campaigns", [CampaignShape(urls=urls, suited=buyers)]),
         store=f"sqlite:///{lab.folder}/store.db",

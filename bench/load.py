@@ -14,6 +14,7 @@ from bench.machine import pinned
 
 IN_FLIGHT = 50
 SPARE_S = 60
+MOST_FAILED = 1 / 1_000  # of all calls
 US_PER_MS, NS_PER_MS = 1_000, 1_000_000
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 

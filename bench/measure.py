@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from bench.buyers import Buyers
 from bench.child import BenchError
 from bench.lab import Served
-from bench.load import IN_FLIGHT, Load, LoadFor
+from bench.load import IN_FLIGHT, MOST_FAILED, Load, LoadFor
 
 WARM_UP_S = 0.5
 UNTOLD = 2 * IN_FLIGHT  # pings that went on when their load, or the one before, had ended
@@ -186,7 +186,7 @@ def served(
 def _check(seen: Load, asked: int | None, buyer_calls: int, *, may_fail: bool) -> None:
     if seen.calls <= seen.failures:  # calls that found no connection are failures only
         raise BenchError(f"no call was answered {seen.why}".rstrip())
-    if seen.failures > seen.calls / 1000 and not may_fail:
+    if seen.failures / seen.calls > MOST_FAILED and not may_fail:
         raise BenchError(f"{seen.failures} of {seen.calls} calls failed {seen.why}".rstrip())
     if asked is not None and not 0 <= asked - seen.calls * buyer_calls <= UNTOLD * buyer_calls:
         raise BenchError(f"{seen.calls} calls made {asked} calls to buyers instead of {buyer_calls} each")

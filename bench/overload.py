@@ -25,14 +25,14 @@ def measure_overload(lab: Lab, plan: Plan, results: Results) -> None:
     closed(1.0)
     at_rest_bytes = ours.resident_bytes()
     peak_per_s = closed(plan.seconds * 2).answered_per_s
+    offered_per_s = peak_per_s * TIMES
     plan.say(f"overload: {peak_per_s:,.0f} pings a second at best, now {TIMES} times as many are offered")
-    over = _offer(lab, ours, peak_per_s * TIMES, plan.seconds * ROUNDS)
+    over = _offer(lab, ours, offered_per_s, plan.seconds * ROUNDS)
     after = _offer(lab, ours, peak_per_s * AFTER, plan.seconds * 2)
     if not over["refused_per_s"]:
         raise BenchError(f"nothing was refused, so {TIMES} times as many pings were no overload")
     # The load afterwards cannot begin at once; when nothing of it is refused, it was over by then.
     pause_s = after["began_s"] - over["began_s"] - plan.seconds * ROUNDS
-    offered_per_s = peak_per_s * TIMES
     peak_per_s = (peak_per_s + closed(plan.seconds * 2).answered_per_s) / 2  # the machine's pace changes
     results.readings |= {
         "overload_goodput": over["sold_per_s"] / peak_per_s,

@@ -4,11 +4,11 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from bench.load import MOST_FAILED
 from bench.measure import Results, Sample
 
 KIB = 1024
 NOT_MEASURED = "not measured"
-MOST_FAILED = 1 / 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
