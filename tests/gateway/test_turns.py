@@ -55,6 +55,18 @@ def connections_of(running: Running) -> set[Any]:
     return found
 
 
+def answering_later(running: Running) -> asyncio.Event:
+    """Have posts wait for the event, which is given, and then be delivered."""
+    is_over = asyncio.Event()
+
+    async def slow() -> pb.PostResponse:
+        await is_over.wait()
+        return DELIVERED
+
+    running.stub.answer = slow
+    return is_over
+
+
 async def until(is_so: Any) -> None:
     async with asyncio.timeout(10):
         while not is_so():  # noqa: ASYNC110 - the server sets no event
@@ -173,13 +185,7 @@ async def test_calls_that_wait_are_bounded(running: Running) -> None:
 
 async def test_who_comes_while_the_server_stops_is_let_go(running: Running) -> None:
     """He was accepted when the others were told: nobody would wait for his calls, and all for him."""
-    is_over = asyncio.Event()
-
-    async def slow() -> pb.PostResponse:
-        await is_over.wait()
-        return DELIVERED
-
-    running.stub.answer = slow
+    is_over = answering_later(running)
     connection = await running.connect()
     await connection.send(WHOLE)
     server: Any = running.server
@@ -201,13 +207,7 @@ async def test_who_comes_while_the_server_stops_is_let_go(running: Running) -> N
 
 async def test_rest_that_comes_later_is_read_no_more(running: Running) -> None:
     """What makes a refused request whole, while the call before it runs, does not make a call of it."""
-    is_over = asyncio.Event()
-
-    async def slow() -> pb.PostResponse:
-        await is_over.wait()
-        return DELIVERED
-
-    running.stub.answer = slow
+    is_over = answering_later(running)
     connection = await running.connect()
     await connection.send(WHOLE, b"POST /%b" % (b"x" * 80_000), b" HTTP/1.1\r\nHost: x\r\n\r\n", WHOLE)
     is_over.set()
