@@ -10,6 +10,7 @@ from bench.tools import h2spec
 from gateway.server import address_of, open_socket
 from lexchange.health import Health
 from lexchange.turbo import TurboServer
+from lexchange.watches import Watches
 
 
 async def check(arguments: list[str]) -> int:
@@ -20,7 +21,7 @@ async def check(arguments: list[str]) -> int:
         print(f"h2spec: {error}", file=sys.stderr)
         return 2
     server, opened = TurboServer(), open_socket("127.0.0.1:0")
-    health_pb2_grpc.add_HealthServicer_to_server(Health(), server)  # type: ignore[arg-type] # it takes what it needs
+    health_pb2_grpc.add_HealthServicer_to_server(Health(Watches()), server)  # type: ignore[arg-type] # it takes what it needs
     host, _, port = address_of(opened).partition(":")
     await server.start(opened)
     try:

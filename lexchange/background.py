@@ -6,10 +6,9 @@ And work that goes on beside all requests, as long as the exchange serves: what 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
-from lexchange.errors import LexchangeError, RequestRefused
+from lexchange.errors import LexchangeError, RequestRefused, raised_at
 from lexchange.telemetry import log_event
 
 Result = TypeVar("Result")
@@ -98,8 +97,4 @@ def describe(error: Exception) -> str:
     """What the log may say of an error: our own text; of others, whose text may hold a lead, their kind and place."""
     if isinstance(error, LexchangeError):
         return str(error)
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    place = f" at {Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""
-    return f"{type(error).__name__}{place}"
+    return " at ".join(filter(None, [type(error).__name__, raised_at(error)]))

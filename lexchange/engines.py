@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import grpc
 
 from gateway.server import address_of, open_socket
+from lexchange.buyers.tls import problem_of
 from lexchange.config import Limits, Settings
 from lexchange.errors import ConfigError
 from lexchange.turbo import TurboServer
@@ -92,7 +93,7 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(*pair, password=_no_password)
     except (OSError, ValueError) as error:  # of the first is what OpenSSL raises
-        text = f"--grpc-tls {pair[0]}:{pair[1]}: expected PEM files that fit each other; got: {_problem(error)}"
+        text = f"--grpc-tls {pair[0]}:{pair[1]}: expected PEM files that fit each other; got: {problem_of(error)}"
         raise ConfigError(text) from error
     return context
 
@@ -100,12 +101,6 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
 def _no_password() -> str:
     """OpenSSL would ask the terminal for an encrypted key's password, and wait."""
     raise ValueError("a key with a password")
-
-
-def _problem(error: Exception) -> str:
-    if not isinstance(error, ssl.SSLError):
-        return str(error)
-    return (error.reason or "one of them is no PEM").lower().replace("_", " ")
 
 
 ENGINES: dict[str, Callable[[Settings, Limits], Engine]] = {"turbo": TurboEngine, "aio": AioEngine}

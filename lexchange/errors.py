@@ -6,6 +6,8 @@ LexchangeError
 └── StorageError     the store cannot keep its promise now; never turned into a positive answer
 """
 
+from pathlib import Path
+
 from lexchange.reasons import Reason
 
 
@@ -29,3 +31,11 @@ class ConfigError(LexchangeError):
 
 class StorageError(LexchangeError):
     """The store failed; whether the write happened is not known."""
+
+
+def raised_at(error: BaseException) -> str:
+    """`file.py:12`, for a log that must not repeat the error's text; empty where nobody has raised it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last else ""

@@ -12,9 +12,9 @@ from lexchange.watches import Watches
 class Health(aio.HealthServicer):
     """The stock servicer, whose watchers can be let go."""
 
-    def __init__(self, watches: Watches | None = None) -> None:
+    def __init__(self, watches: Watches) -> None:
         super().__init__()
-        self._watches = watches or Watches()
+        self._watches = watches
 
     async def Watch(
         self,

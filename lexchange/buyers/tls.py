@@ -19,6 +19,13 @@ def tls_context(files: TlsFiles | None) -> ssl.SSLContext:
     return context
 
 
+def problem_of(error: Exception) -> str:
+    """What is wrong with such files, in OpenSSL's words made readable."""
+    if not isinstance(error, ssl.SSLError):
+        return str(error)
+    return (error.reason or "one of them is no PEM").lower().replace("_", " ")
+
+
 def _no_password() -> str:
     """OpenSSL would ask the terminal for an encrypted key's password, and wait."""
     raise ValueError("expected a key without a password")

@@ -11,7 +11,7 @@ from functools import partial
 from lexchange.access import OAuth2Client, SecretIn, TlsFiles
 from lexchange.buyers.addresses import Endpoint
 from lexchange.buyers.request import check_headers
-from lexchange.buyers.tls import tls_context
+from lexchange.buyers.tls import problem_of, tls_context
 from lexchange.buyers.tokens import basic_header
 from lexchange.campaign import Header
 from lexchange.campaign_file.reading import Section, Unreadable, Value, is_mapping
@@ -131,11 +131,5 @@ def read_tls(value: Value, setting: Setting) -> TlsFiles:
         try:
             tls_context(files)
         except (ssl.SSLError, OSError, ValueError) as error:
-            raise Unreadable(value, f"expected PEM files that fit each other; got: {_problem(error)}") from error
+            raise Unreadable(value, f"expected PEM files that fit each other; got: {problem_of(error)}") from error
         return files
-
-
-def _problem(error: Exception) -> str:
-    if not isinstance(error, ssl.SSLError):
-        return str(error)
-    return (error.reason or "one of them is no PEM").lower().replace("_", " ")

@@ -74,10 +74,8 @@ class Page:
 
     def only(self, rows: Iterable[Ping | Lead]) -> "Page":
         """The page with these rows due, and no others."""
-        due: dict[str, tuple[str, ...]] = {}
-        for row in rows:
-            due[row.campaign] = (*due.get(row.campaign, ()), row.lead_id if isinstance(row, Lead) else row.ping_id)
-        return replace(self, due=due)
+        ids = ((row.lead_id if isinstance(row, Lead) else row.ping_id, row.campaign) for row in rows)
+        return replace(self, due=_by_campaign(ids))
 
 
 @frozen
@@ -108,10 +106,7 @@ class Purges:
         most = BLANKED_ROWS if due.part is Part.LEAD_DATA else PURGED_ROWS
         found = [row for row in rows if row[2]]
         to = found[most - 1][0] if len(found) > most else rows[-1][0]
-        by_campaign: dict[str, tuple[str, ...]] = {}
-        for key, campaign, _ in found[:most]:
-            by_campaign[campaign] = (*by_campaign.get(campaign, ()), key)
-        return Page(after=after, to=to, due=by_campaign)
+        return Page(after=after, to=to, due=_by_campaign((key, campaign) for key, campaign, _ in found[:most]))
 
     async def count(self, due: Due, now_ms: int) -> dict[str, int]:
         """How many rows of each campaign are due."""
@@ -209,6 +204,14 @@ def _blank(lead: Lead) -> Statement:
 
 def _drop_counter(campaign: str, counter: str) -> Statement:
     return Statement(sql=DROP_COUNTER, params=(campaign, counter), locks=f"counter {counter}", shares=COUNTERS)
+
+
+def _by_campaign(rows: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Of ids and their campaigns: the ids of each campaign."""
+    ids: dict[str, tuple[str, ...]] = {}
+    for row_id, campaign in rows:
+        ids[campaign] = (*ids.get(campaign, ()), row_id)
+    return ids
 
 
 def settled_ms(part: Part, now_ms: int) -> int:

@@ -1,11 +1,8 @@
 """Whose fault an error is, and what may be said of it."""
 
-from pathlib import Path
-from traceback import extract_tb
-
 import asyncpg
 
-from lexchange.errors import StorageError
+from lexchange.errors import StorageError, raised_at
 
 # Classes of SQLSTATE that are the statement's own: no data, cardinality, data, constraints, syntax and names.
 UNIT_CLASSES = ("02", "0A", "21", "22", "23", "42")
@@ -42,12 +39,8 @@ def failure(error: BaseException) -> StorageError:
     if isinstance(error, StorageError):
         return StorageError(*error.args)
     if not isinstance(error, Fault):
-        return StorageError(f"{type(error).__name__} in {_place_of(error)}")  # a mistake of ours or of the driver's
+        place = raised_at(error) or "an unknown place"
+        return StorageError(f"{type(error).__name__} in {place}")  # a mistake of ours or of the driver's
     state = state_of(error)
     text = getattr(error, "message", None) if state and not state.startswith(DATA_CLASS) else None
     return StorageError(": ".join(filter(None, [type(error).__name__, state, text])))
-
-
-def _place_of(error: BaseException) -> str:
-    frames = extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
