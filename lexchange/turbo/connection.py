@@ -18,8 +18,7 @@ from lexchange.turbo.streams import Receiver, Stream
 
 STREAMS = 1_000  # at once
 RECEIVED_BYTES = 1_048_576  # the connection's window; half of it is given back at a time
-BLOCK_BYTES = 65_536  # a header block, with its continuations,
-CONTINUATIONS = 8  # of which there are so many
+BLOCK_BYTES, CONTINUATIONS = 65_536, 8  # a header block, with its continuations
 UNREAD_BYTES = 262_144  # of answers, before no further request is read
 GREETING_S, REQUEST_S, UNREAD_S = 10, 10, 20  # until the peer's settings, a request's end, a read answer
 
@@ -111,12 +110,13 @@ class Connection(asyncio.Protocol):
         except ConnectionFault as fault:
             self._end(fault.code, fault.text)
 
-    def leave(self) -> None:
+    def leave(self, *, and_close: bool = True) -> None:
         """Say that no further request is read, let those under way end, then close."""
         if not self._is_leaving:
             self._is_leaving = True
             self.send(frames.goaway_frame(self._last_id, ErrorCode.NO_ERROR))
-            self._close_when_done()
+            if and_close:
+                self._close_when_done()
 
     def abort(self) -> None:
         """End at once."""
@@ -316,7 +316,7 @@ class Connection(asyncio.Protocol):
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a farewell on a stream")
         self._credit.spend()
-        self.leave()
+        self.leave(and_close=False)  # look_after does: what the peer still says would cut a line that is closed
 
     def _on_unknown(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._credit.spend()
